@@ -1,0 +1,1 @@
+"""fin_sql: SQL for market data on Apache DataFusion."""
