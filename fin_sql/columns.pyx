@@ -4,11 +4,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from libc.math cimport isfinite
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.string cimport memset
 
 from fin_sql.abi cimport MISSING, cell
 from fin_sql.errors import ArgumentTypeError, KernelError
 from fin_sql.spec import SQL_TYPES
+
+cdef int32_t NO_SLOTS = 0        # what an empty array points at
 
 cdef double POWERS[23]          # the powers of ten that a double holds exactly
 for _k in range(23):
@@ -55,6 +58,17 @@ cdef class Column:
         """Where the cells lie; for tests that prove that nothing was copied."""
         return <uintptr_t> self.values
 
+    def slice(self, Py_ssize_t begin):
+        """The rows from `begin` on."""
+        cdef Column rest = Column.__new__(Column)
+        rest.values = self.values + begin
+        rest.valid = self.valid
+        rest.valid_offset = self.valid_offset + begin
+        rest.n = self.n - begin
+        rest.floating = self.floating
+        rest.keep = self.keep
+        return rest
+
 
 cdef class Slots:
     """The slot of each row."""
@@ -74,10 +88,62 @@ cdef class Slots:
         buffer = array.buffers()[1]
         slots.n = len(array)
         slots.top = top
+        slots.keep = array
+        slots.values = <const int32_t*> &NO_SLOTS
         if buffer is not None:
             slots.values = (<const int32_t*> <uintptr_t> buffer.address) + <Py_ssize_t> array.offset
-        slots.keep = array
         return slots
+
+    def slice(self, Py_ssize_t begin, length=None):
+        """The slots of some of the rows."""
+        cdef Slots part = Slots.__new__(Slots)
+        part.n = self.n - begin if length is None else length
+        part.top = self.top
+        part.keep = self.keep
+        part.values = self.values + begin if self.values != NULL else NULL
+        return part
+
+    def filter(self, mask):
+        """The slots where a boolean Arrow array is true."""
+        return Slots.of(self.array().filter(mask), self.top)
+
+    def array(self):
+        """The slots as an int32 Arrow array."""
+        if self.values == NULL:
+            return pa.repeat(pa.scalar(0, pa.int32()), self.n)
+        buffer = pa.foreign_buffer(<uintptr_t> self.values, self.n * 4, self)
+        return pa.Array.from_buffers(pa.int32(), self.n, [None, buffer])
+
+    def later(self, Py_ssize_t ahead):
+        """For each row, the row of its slot that comes `ahead` rows later; NULL beyond the last."""
+        cdef Py_ssize_t i, k
+        cdef int32_t slot
+        target = pa.allocate_buffer(self.n * 8)
+        seen = pa.allocate_buffer(self.top * ahead * 8)
+        counts = pa.allocate_buffer(self.top * 8)
+        cdef int64_t* out = <int64_t*> <uintptr_t> target.address
+        cdef int64_t* ring = <int64_t*> <uintptr_t> seen.address
+        cdef int64_t* count = <int64_t*> <uintptr_t> counts.address
+        memset(count, 0, self.top * 8)
+        with nogil:
+            for i in range(self.n):
+                slot = self.values[i] if self.values != NULL else 0
+                k = slot * ahead + count[slot] % ahead
+                if count[slot] >= ahead:
+                    out[ring[k]] = i
+                ring[k] = i
+                out[i] = self.n             # beyond the last row, unless a later one says more
+                count[slot] += 1
+        rows = pa.Array.from_buffers(pa.int64(), self.n, [None, target])
+        return pc.if_else(pc.less(rows, self.n), rows, pa.scalar(None, pa.int64()))
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, Py_ssize_t i):
+        if not 0 <= i < self.n:
+            raise IndexError(i)
+        return self.values[i] if self.values != NULL else 0
 
 
 def column(data, str kind, str who):

@@ -43,6 +43,11 @@ class KernelError(FinSqlError, ArithmeticError):
 
     sqlstate = "22000"
 
+    def __init__(self, message: str, row: int | None = None, code: int = 0) -> None:
+        super().__init__(message)
+        self.row = row
+        self.code = code
+
 
 class OrderError(FinSqlError, ValueError):
     """A row came before one that it should have followed."""

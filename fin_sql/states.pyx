@@ -267,7 +267,7 @@ cdef class States:
                 f"{self.max_state_bytes} bytes ({spec.bound or 'it keeps every value'}); "
                 "raise max_state_bytes or take fewer rows a group"
             )
-            raise KernelError(msg)
+            raise KernelError(msg, row, code)
         shown = ", ".join(
             f"{arg.name} = {shown_cell(column, row, arg.type)}"
             for arg, column in zip(spec.args, columns)
@@ -276,7 +276,7 @@ cdef class States:
             reason = "no argument may be NULL, NaN or infinite"
         else:
             reason = spec.errors.get(code, f"error {code}")
-        raise KernelError(f"{spec.who} at row {row}: {reason}; was {shown}")
+        raise KernelError(f"{spec.who} at row {row}: {reason}; was {shown}", row, code)
 
     def _run_lists(self, list columns, Py_ssize_t n):
         """The lists of a scalar kernel whose output has many rows for one."""
@@ -375,6 +375,12 @@ cdef class States:
                 self._raise(TOO_LARGE, [], 0)
         if code < 0:
             self._raise(code, [], 0)
+
+    def clear_all(self, Slots slots):
+        """Empty some slots."""
+        cdef Py_ssize_t i
+        for i in range(slots.n):
+            self.clear(slots.values[i] if slots.values != NULL else 0)
 
     def clear(self, Py_ssize_t slot):
         """Empty a slot."""

@@ -1,0 +1,253 @@
+"""KernelWindow: all kernel calls over one PARTITION BY and ORDER BY, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fin_sql.abi import Bound
+from fin_sql.columns import ARROW_TYPES, Slots, column
+from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError, OrderError, StateVersionError
+from fin_sql.exec.keys import Keys
+from fin_sql.exec.last import LastPlaces
+from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
+from fin_sql.exec.order import Order, Piece
+from fin_sql.registry import lookup
+from fin_sql.snapshots import pack, unpack
+from fin_sql.states import Cancel, States
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call of a window.
+
+    Args:
+        kernel: its SQL name.
+        args: names of the input columns.
+        name: of the output column.
+        params: the constants, by name.
+    """
+
+    kernel: str
+    args: tuple[str, ...]
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+class KernelWindow(Operator):
+    """Appends a column for each call; rows come out as they came in.
+
+    Args:
+        calls: what to compute.
+        schema: of the input.
+        partition_by: the key columns; none means one key.
+        order_by: the order columns, the event time first.
+        upstream: identity of the input, for the identity of the state.
+        ttl_ns: a key whose rows are further apart than this starts anew; 0 means never.
+        fetch: asked for keys that may have been evicted (a binary array), gives CHANGES.
+        cancel: a flag that stops it from another thread.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        schema: pa.Schema,
+        partition_by: Sequence[str] = (),
+        order_by: Sequence[str] = (),
+        *,
+        upstream: int = 0,
+        ttl_ns: int = 0,
+        fetch: Callable[[pa.Array], pa.RecordBatch] | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        self.calls = tuple(calls)
+        self.partition_by, self.order_by = tuple(partition_by), tuple(order_by)
+        self.fetch, self.cancel = fetch, cancel
+        self._ttl_ns = ttl_ns
+        where = (self.partition_by, self.order_by, upstream, ttl_ns)
+        self._parts: list[int] = []
+        self._computed: dict[int, Call] = {}  # equal calls are computed once
+        self._bound: dict[int, Bound] = {}
+        for call in self.calls:
+            kernel = lookup(call.kernel)
+            bound = kernel.bind(**call.params)
+            if kernel.spec.lookahead and kernel.spec.lookahead(bound.params):
+                msg = f"{kernel.spec.who} looks ahead of its row and cannot run row by row"
+                raise NotStreamableError(msg)
+            params = sorted(bound.params.items())
+            part = semantic_id(call.kernel, kernel.spec.version, params, call.args, *where)
+            self._parts.append(part)
+            self._computed[part] = call
+            self._bound[part] = bound
+        self._kinds = [_order_kind(schema.field(name)) for name in self.order_by]
+        self._arrow_kinds = [ARROW_TYPES[kind] for kind in self._kinds]
+        self._order_part = semantic_id("order", *where)
+        self.id = semantic_id(self._order_part, *sorted(self._computed))
+        self.close()
+
+    def close(self) -> None:  # noqa: D102
+        self._keys = Keys()
+        self._last = LastPlaces(self._kinds, self._ttl_ns)
+        self._states = {part: States(bound) for part, bound in self._bound.items()}
+        self._gone: list[pa.RecordBatch] = []
+
+    def needs(self, input: int = 0) -> Order:  # noqa: D102
+        return Order(self.order_by, self.partition_by)
+
+    def process(self, input: int, piece: Piece) -> list[Piece]:  # noqa: D102
+        batch = piece.batch
+        slots = self._keys.intern([batch[name] for name in self.partition_by], len(batch))
+        self._fetch(self._keys.added())
+        self._keys.touch(slots)
+        found: dict[int, list[pa.Array]] = {part: [] for part in self._states}
+        for begin, length in self._stretches(batch, slots):
+            rows, of_rows = batch.slice(begin, length), slots.slice(begin, length)
+            for part, call in self._computed.items():
+                spec = self._states[part].bound.kernel.spec
+                columns = [
+                    column(rows[name], arg.type, f"{spec.who}: argument '{arg.name}'")
+                    for name, arg in zip(call.args, spec.args, strict=True)
+                ]
+                found[part].append(self._states[part].run(columns, of_rows, self.cancel))
+        outputs = [pa.concat_arrays(found[part]) for part in self._parts]
+        names = [*batch.schema.names, *(call.name for call in self.calls)]
+        arrays = [*batch.columns, *outputs]
+        return [Piece(pa.RecordBatch.from_arrays(arrays, names), piece.ordinals)]
+
+    def _stretches(self, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[int, int]]:
+        """Check the order, and cut the rows where a key starts anew."""
+        if not self.order_by:
+            yield 0, len(batch)
+            return
+        places = [column(batch[name], kind, f"order column '{name}'")
+                  for name, kind in zip(self.order_by, self._kinds, strict=True)]
+        begin = 0
+        while True:
+            try:
+                taken = self._last.follow([p.slice(begin) for p in places], slots.slice(begin))
+            except KernelError as error:
+                raise self._misplaced(batch, begin + (error.row or 0), slots) from None
+            yield begin, taken
+            begin += taken
+            if begin == len(batch):
+                return
+            self._clear(slots.slice(begin, 1))
+
+    def _misplaced(self, batch: pa.RecordBatch, row: int, slots: Slots) -> OrderError:
+        slot = slots[row]
+        key = {name: batch[name][row].as_py() for name in self.partition_by}
+        this = tuple(batch[name][row].as_py() for name in self.order_by)
+        if None in this:
+            msg = f"row {row} has NULL in its order columns {self.order_by}; filter such rows out"
+            return OrderError(msg)
+        last = tuple(
+            pa.scalar(self._last.at(slot, k), kind).cast(batch[name].type).as_py()
+            for k, (name, kind) in enumerate(zip(self.order_by, self._arrow_kinds, strict=True))
+        )
+        msg = (
+            f"row {row} (key {key}) has {self.order_by} = {this}, behind {last} of the row before "
+            f"it; the input must come in the order {self.needs()}: sort it, or correct order_by"
+        )
+        return OrderError(msg)
+
+    def _clear(self, slots: Slots) -> None:
+        for states in (self._last.states, *self._states.values()):
+            states.clear_all(slots)
+
+    def _all_states(self) -> dict[int, States]:
+        ordered = {self._order_part: self._last.states} if self.order_by else {}
+        return ordered | self._states
+
+    def _fetch(self, added: Slots) -> None:
+        """Bring back what may have been evicted of the keys that this batch added."""
+        if self.fetch is not None and len(added):
+            self._take(self.fetch(self._keys.bytes_of(added)))
+
+    def changes(self) -> pa.RecordBatch:  # noqa: D102
+        gone, self._gone = self._gone, []
+        return pa.concat_batches([*gone, self._changes_of(self._keys.changed())])
+
+    def _changes_of(self, slots: Slots, *, gone: bool = False) -> pa.RecordBatch:
+        keys, groups = self._keys.bytes_of(slots), self._keys.groups_of(slots)
+        parts = self._all_states()
+        states = [
+            pa.nulls(len(slots), pa.large_binary()) if gone else pack(states, slots)
+            for states in parts.values()
+        ]
+        each = np.repeat(np.array(list(parts), np.uint64), len(slots))
+        columns = [pa.array(each), pa.concat_arrays([groups] * len(parts)),
+                   pa.concat_arrays([keys] * len(parts)), pa.concat_arrays(states)]
+        return pa.RecordBatch.from_arrays(columns, schema=CHANGES)
+
+    def load(self, key_groups: Collection[int], reader: Reader) -> None:  # noqa: D102
+        wanted = pa.array(sorted(key_groups), pa.uint16())
+        for batch in reader():
+            self._take(batch.filter(pc.is_in(batch["key_group"], wanted)))
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        known = self._all_states()
+        batch = batch.filter(pc.is_valid(batch["state"]))
+        parts = batch["part"].unique().to_pylist()
+        if unknown := sorted(set(parts) - set(known)):
+            msg = f"state of parts {unknown} belongs to another query; drop it or keep that query"
+            raise StateVersionError(msg)
+        for part in parts:
+            rows = batch.filter(pc.equal(batch["part"], part))
+            unpack(known[part], self._keys.slots_of(rows["key"]), rows["state"])
+        self._keys.added()
+
+    def drop(self, key_groups: Collection[int]) -> None:  # noqa: D102
+        live = self._keys.live()
+        wanted = pa.array(sorted(key_groups), pa.uint16())
+        chosen = pc.is_in(self._keys.groups_of(live), wanted)
+        self._forget(live.filter(chosen))
+
+    def expire(self, before_ns: int) -> int:
+        """Forget the keys whose last row lies before a time; `changes` tells that they are gone.
+
+        Returns:
+            How many there were.
+        """
+        live = self._keys.live()
+        old = self._last.before(live, before_ns)
+        slots = live.filter(old)
+        self._gone.append(self._changes_of(slots, gone=True))
+        self._forget(slots)
+        return len(slots)
+
+    def advance(self, input: int, watermark_ns: int) -> list[Piece]:  # noqa: D102
+        if self._ttl_ns and self.order_by:
+            self.expire(watermark_ns - self._ttl_ns)
+        return []
+
+    def _forget(self, slots: Slots) -> None:
+        self._clear(slots)
+        self._keys.drop(slots)
+
+    def bytes_held(self) -> int:  # noqa: D102
+        return self._keys.bytes_held + sum(s.bytes_held for s in self._all_states().values())
+
+    def evict(self, wanted: int) -> pa.RecordBatch:  # noqa: D102
+        each = max(1, self.bytes_held() // max(1, self._keys.n_keys))
+        slots = self._keys.coldest(-(-wanted // each))
+        left = self._changes_of(slots)
+        self._forget(slots)
+        return left
+
+
+def _order_kind(field: pa.Field) -> str:
+    """What an order column is compared as."""
+    kind = field.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "timestamp"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "float64"
+    msg = f"order column '{field.name}' must be a time or a number, was {kind}"
+    raise ArgumentTypeError(msg)

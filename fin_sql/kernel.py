@@ -1,0 +1,197 @@
+"""Kernels from Python: columns in, columns out, and state that can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fin_sql.abi import Bound, Kernel
+from fin_sql.columns import Column, Slots, as_array, column
+from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError
+from fin_sql.exec.keys import Keys, first_rows
+from fin_sql.registry import lookup
+from fin_sql.snapshots import restore, snapshot
+from fin_sql.spec import Spec
+from fin_sql.states import States
+
+Columns = Any  # whatever holds a column: Arrow, NumPy, pandas, Polars, a list
+
+
+class KernelFunction:
+    """A kernel as a Python function; `fin_sql.kernel(name)` makes it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.__doc__ = f"{kernel.spec.signature()}: {kernel.spec.summary}"
+
+    @property
+    def spec(self) -> Spec:
+        """What the kernel says about itself."""
+        return self._kernel.spec
+
+    def apply(self, *values: Any, by: Columns | None = None, **params: Any) -> pa.Array | pa.Table:
+        """Run over whole columns whose rows are in order.
+
+        Shapes: n rows in; a scalar or window kernel gives an array of n, in the order of the rows.
+        An aggregate gives one Arrow scalar, or with `by` a table of the keys, in the order of
+        their appearance, and the value of each.
+
+        Args:
+            values: the argument columns, then parameters by position.
+            by: key column, or a list or mapping of several; state is kept for each key.
+            params: parameters by name.
+
+        Raises:
+            SqlError: a parameter is missing or out of its range.
+            ArgumentTypeError: a column is missing, of another type or length.
+            KernelError: the kernel refused a row.
+        """
+        columns, bound = self._call(values, params)
+        n = columns[0].n
+        keys = _named(by)
+        slots = Keys().intern(list(keys.values()), n)
+        if len(slots) != n:
+            msg = f"{self.spec.who}: the columns have {n} rows, the keys {len(slots)}"
+            raise ArgumentTypeError(msg)
+        states = States(bound)
+        if self.spec.shape != "aggregate":
+            return look_ahead(bound, states.run(columns, slots), slots)
+        states.fold(columns, slots)
+        found = states.values(slots.top)
+        if by is None:
+            return found[0]
+        first = first_rows(slots)
+        order = slots.array().take(first)
+        table = {name: as_array(key).take(first) for name, key in keys.items()}
+        return pa.table(table | {self.spec.name: found.take(order)})
+
+    def running(self, *values: Any, by: Columns | None = None, **params: Any) -> pa.Array:
+        """The running value of an aggregate, row by row; a window kernel's `apply`.
+
+        Shapes: n rows in, an array of n. Raises as `apply` does.
+        """
+        columns, bound = self._call(values, params)
+        slots = Keys().intern(list(_named(by).values()), columns[0].n)
+        return States(bound).run(columns, slots)
+
+    def state(self, **params: Any) -> KernelState:
+        """Empty state of one key, to be moved on row by row or in batches.
+
+        Raises:
+            NotStreamableError: with these parameters the kernel looks ahead of its row.
+        """
+        bound = self._kernel.bind(**params)
+        if bound.kernel.spec.shape == "scalar":
+            msg = f"{self.spec.who}: a scalar kernel has no state; use apply"
+            raise NotStreamableError(msg)
+        if rows_ahead(bound):
+            msg = f"{self.spec.who}: looks {rows_ahead(bound)} rows ahead; use apply"
+            raise NotStreamableError(msg)
+        return KernelState(bound)
+
+    def _call(self, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[list[Column], Bound]:
+        n_args = len(self.spec.args)
+        if len(values) < n_args:
+            msg = f"{self.spec.who}: takes {self.spec.arity()}, was given {len(values)} columns"
+            raise ArgumentTypeError(msg)
+        bound = self._kernel.bind(values[n_args:], **params)
+        return columns_of(self.spec, values[:n_args]), bound
+
+    def __repr__(self) -> str:
+        return f"<fin_sql kernel {self.spec.signature()}>"
+
+
+class KernelState:
+    """State of one key under fixed parameters; `fin_sql.kernel(name).state(...)` makes it."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        self._states = States(bound)
+
+    def update(self, *values: Any) -> Any:
+        """Take rows: columns give an Arrow array of outputs, single values one Python value.
+
+        Raises:
+            ArgumentTypeError, KernelError: as `KernelFunction.apply`.
+        """
+        spec = self._bound.kernel.spec
+        single = all(value is None or isinstance(value, (int, float)) for value in values)
+        columns = columns_of(spec, [[value] for value in values] if single else values)
+        found = self._states.run(columns, Slots.single(columns[0].n))
+        return found[0].as_py() if single else found
+
+    def value(self) -> Any:
+        """The value of an aggregate so far."""
+        if self._bound.kernel.spec.shape != "aggregate":
+            msg = f"{self._bound.kernel.spec.who}: only an aggregate has a value apart from rows"
+            raise KernelError(msg)
+        return self._states.values(1)[0].as_py()
+
+    def retract(self, *values: Any) -> None:
+        """Take rows back out of an aggregate that can do so."""
+        columns = columns_of(self._bound.kernel.spec, values)
+        self._states.unfold(columns, Slots.single(columns[0].n))
+
+    def merge(self, other: KernelState) -> None:
+        """Merge the state of another part of the rows into this one."""
+        self._states.merge(0, other._states, 0)
+
+    def snapshot(self) -> bytes:
+        """The state as bytes, behind a header that names kernel, version and parameters."""
+        return snapshot(self._states)
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            StateVersionError: it was made by another kernel, version or other parameters.
+            StateCorruptError: it is damaged, or was never a snapshot. The state is as before.
+        """
+        restore(self._states, data)
+
+    def __repr__(self) -> str:
+        return f"<state of {self._bound}>"
+
+
+def kernel(name: str) -> KernelFunction:
+    """Find a kernel by its SQL name.
+
+    Raises:
+        UnknownNameError: no such kernel; the message has a hint.
+    """
+    return KernelFunction(lookup(name))
+
+
+def columns_of(spec: Spec, values: Sequence[Any]) -> list[Column]:
+    """The argument columns of a kernel, converted to what it computes in."""
+    if len(values) != len(spec.args):
+        msg = f"{spec.who}: takes {spec.arity()}, was given {len(values)} columns"
+        raise ArgumentTypeError(msg)
+    return [
+        column(value, arg.type, f"{spec.who}: argument '{arg.name}'")
+        for arg, value in zip(spec.args, values, strict=True)
+    ]
+
+
+def rows_ahead(bound: Bound) -> int:
+    """How many rows ahead of its own row the output of a kernel looks."""
+    ahead = bound.kernel.spec.lookahead
+    return ahead(bound.params) if ahead else 0
+
+
+def look_ahead(bound: Bound, outputs: pa.Array, slots: Slots) -> pa.Array:
+    """Give each row the output of the row that lies `rows_ahead` later in its key."""
+    ahead = rows_ahead(bound)
+    return outputs.take(slots.later(ahead)) if ahead else outputs
+
+
+def _named(by: Columns | None) -> Mapping[str, Columns]:
+    if by is None:
+        return {}
+    if isinstance(by, Mapping):
+        return by
+    if isinstance(by, (list, tuple)) and by and not isinstance(by[0], (str, int, float)):
+        return {f"key{i}": key for i, key in enumerate(by)}
+    return {"key": by}
