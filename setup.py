@@ -9,6 +9,7 @@ from setuptools import Extension, setup
 ROOT = Path(__file__).parent
 MAPPED = ("udfs", "catalog")  # top-level folders that are installed as fin_sql.<name>
 CHECKED = os.environ.get("FIN_SQL_CHECKED") == "1"  # make checked
+BUILT = os.environ.get("FIN_SQL_BUILT") == "1"  # make: the modules lie in place, only install
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -17,8 +18,9 @@ def link_mirror() -> Path:
     mirror = ROOT / "build" / "mirror"
     package = mirror / "fin_sql"
     package.mkdir(parents=True, exist_ok=True)
-    wanted = {path.name: path for path in (ROOT / "fin_sql").iterdir() if path.name[0] not in "_."}
-    wanted |= {"__init__.py": ROOT / "fin_sql" / "__init__.py", **{m: ROOT / m for m in MAPPED}}
+    wanted = {path.name: path for path in (ROOT / "fin_sql").iterdir()}
+    wanted.pop("__pycache__", None)
+    wanted |= {name: ROOT / name for name in MAPPED}
     for entry in package.iterdir():
         if entry.is_symlink() and entry.resolve() != wanted.get(entry.name):
             entry.unlink()
@@ -49,7 +51,7 @@ def extensions() -> list[Extension]:
 mirror = link_mirror()
 setup(
     ext_modules=cythonize(
-        extensions(),
+        [] if BUILT else extensions(),
         include_path=[str(mirror)],
         build_dir=str(ROOT / "build" / ("cython-checked" if CHECKED else "cython")),
         nthreads=os.cpu_count() or 1,
@@ -61,4 +63,5 @@ setup(
             "freethreading_compatible": True,
         },
     ),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

@@ -59,15 +59,17 @@ cdef struct Rows:           # a run of rows, as a loop over a step function sees
 ctypedef void (*loop_fn)(Rows* r) noexcept nogil
 
 
-cdef inline void* state_of(Rows* r, int32_t slot) noexcept nogil:
+cdef inline void* state_of(const Rows* r, int32_t slot) noexcept nogil:
     if r.blocks != NULL:
         return r.blocks[slot]
     return r.states + slot * r.size
 
 
 # With a constant step and constant counts the compiler inlines the step into the loop:
-# `cdef void x_loop(Rows* r) noexcept nogil: drive(x, 1, 1, r)` is all that a hot kernel adds.
-cdef inline void drive(step_fn step, const int n_args, const int n_outs, Rows* r) noexcept nogil:
+# `cdef void x_loop(Rows* r) noexcept nogil: drive(x, 1, 1, r)` is all that a hot kernel adds, and
+# the word `inline` at its step.
+cdef inline void drive(step_fn step, const int n_args, const int n_outs, Rows* rows) noexcept nogil:
+    cdef Rows r = rows[0]       # a copy that no store through a pointer can change
     cdef cell x[MAX_ARGS]
     cdef cell out[MAX_OUTS]
     cdef Py_ssize_t i
@@ -81,17 +83,17 @@ cdef inline void drive(step_fn step, const int n_args, const int n_outs, Rows* r
             x[k] = r.columns[k][i]
         if r.slots != NULL:
             slot = r.slots[i]
-        code = step(state_of(r, slot), r.p, x, out)
+        code = step(state_of(&r, slot), r.p, x, out)
         r.emitted[i] = code == EMIT
         if code == EMIT:
             for k in range(n_outs):
                 r.outs[k][i] = out[k]
         elif code != ABSENT:
-            r.at = i
-            r.code = code
+            rows.at = i
+            rows.code = code
             return
-    r.at = r.n
-    r.code = EMIT
+    rows.at = r.n
+    rows.code = EMIT
 
 
 cdef struct Functions:

@@ -3,13 +3,16 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.string cimport memset
 
+from fin_sql._loops cimport all_finite, finite
 from fin_sql.abi cimport MISSING, cell
 from fin_sql.errors import ArgumentTypeError, KernelError
 from fin_sql.spec import SQL_TYPES
+
+cdef enum:
+    RUN = 512                       # rows that are looked at together; a multiple of 8
 
 cdef int32_t NO_SLOTS = 0        # what an empty array points at
 
@@ -343,21 +346,32 @@ def build(out, list values, emitted, Py_ssize_t n, Py_ssize_t nulls):
 
 
 cdef leaf_bitmap(bint floating, object buffer, Py_ssize_t n):
-    """The validity of a STRUCT's field: NaN and MISSING are NULL."""
-    bitmap = pa.allocate_buffer((n + 7) // 8)
-    cdef uint8_t* bits = <uint8_t*> <uintptr_t> bitmap.address
+    """The validity of a STRUCT's field, and its NULLs: NaN and MISSING are NULL."""
     cdef const cell* values = <const cell*> <uintptr_t> buffer.address
-    cdef Py_ssize_t i, missing = 0
+    cdef Py_ssize_t begin, i, m, missing = 0
     cdef bint there
     cdef uint8_t byte = 0
+    if floating and all_finite(values, n):
+        return None, 0
+    bitmap = pa.allocate_buffer((n + 7) // 8)
+    cdef uint8_t* bits = <uint8_t*> <uintptr_t> bitmap.address
     with nogil:
-        for i in range(n):
-            there = isfinite(values[i].f) if floating else values[i].i != MISSING
-            missing += not there
-            byte |= there << (i & 7)
-            if i & 7 == 7 or i == n - 1:
-                bits[i >> 3] = byte
-                byte = 0
+        begin = 0
+        while begin < n:
+            m = min(RUN, n - begin)
+            if floating and all_finite(values + begin, m):
+                memset(bits + (begin >> 3), 0xFF, (m + 7) >> 3)
+                m = begin + m
+            else:
+                m = begin + m
+                for i in range(begin, m):
+                    there = finite(values[i]) if floating else values[i].i != MISSING
+                    missing += not there
+                    byte |= there << (i & 7)
+                    if i & 7 == 7 or i == n - 1:
+                        bits[i >> 3] = byte
+                        byte = 0
+            begin = m
     return bitmap, missing
 
 

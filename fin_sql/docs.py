@@ -67,17 +67,19 @@ def functions() -> pa.Table:
 
 
 def _all() -> Iterator[tuple[str, str, Spec]]:
-    entries = [(kernel.family, kernel.spec.shape, kernel.spec) for kernel in KERNELS.values()]
+    entries: list[tuple[str, str, Spec]] = [
+        (kernel.family, kernel.spec.shape, kernel.spec) for kernel in KERNELS.values()
+    ]
     entries += [(family, "built-in", spec) for family, spec in BUILTINS.values()]
     yield from sorted(entries, key=lambda entry: (entry[0], entry[2].name))
 
 
 def _arguments(spec: Spec) -> list[dict[str, object]]:
-    columns = [
+    columns: list[dict[str, object]] = [
         {"name": a.name, "type": SQL_TYPES[a.type], "unit": a.unit, "constant": False}
         for a in spec.args
     ]
-    constants = [
+    constants: list[dict[str, object]] = [
         {
             "name": p.name,
             "type": SQL_TYPES[p.type],
@@ -100,7 +102,8 @@ def describe(spec: Spec, kind: str) -> list[str]:
     """A function as lines of Markdown."""
     missing = {
         "skip": "a missing argument gives NULL and leaves the state untouched"
-        if spec.shape == "window" else "rows with a missing argument are skipped",
+        if spec.shape == "window"
+        else "rows with a missing argument are skipped",
         "row": "a missing argument takes its place in the window",
         "propagate": "NULL gives NULL; NaN and infinities propagate",
         "reject": "a missing argument is an error",
@@ -115,11 +118,15 @@ def describe(spec: Spec, kind: str) -> list[str]:
     ]
     if spec.args:
         lines += ["| argument | type | unit | allowed | default |", "|---|---|---|---|---|"]
-        lines += [f"| {a.name} | {SQL_TYPES[a.type]} | {a.unit} | {a.domain} | |" for a in spec.args]
+        lines += [
+            f"| {a.name} | {SQL_TYPES[a.type]} | {a.unit} | {a.domain} | |" for a in spec.args
+        ]
         for p in spec.params:
             default = "" if p.required else f"`{str(p.default).lower()}`"
             about = f"{p.allowed()}{'; ' + p.summary if p.summary else ''}"
-            lines.append(f"| {p.name} (constant) | {SQL_TYPES[p.type]} | {p.unit} | {about} | {default} |")
+            lines.append(
+                f"| {p.name} (constant) | {SQL_TYPES[p.type]} | {p.unit} | {about} | {default} |"
+            )
         lines.append("")
     if kind != "built-in":
         lines += [f"Missing values: {missing}.", ""]

@@ -57,7 +57,8 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _types(kernel: Kernel) -> list[pa.DataType]:
-    return [ARROW_TYPES[item.type] for item in (*kernel.spec.args, *kernel.spec.params)]
+    kinds = [arg.type for arg in kernel.spec.args] + [param.type for param in kernel.spec.params]
+    return [ARROW_TYPES[kind] for kind in kinds]
 
 
 def _split(kernel: Kernel, values: Sequence[pa.Array]) -> tuple[list[pa.Array], Bound | None]:
@@ -66,8 +67,9 @@ def _split(kernel: Kernel, values: Sequence[pa.Array]) -> tuple[list[pa.Array], 
     constants = values[n_args:n_all]
     if any(len(constant) == 0 for constant in constants):
         return list(values[:n_args]), None
-    return list(values[:n_args]), kernel.bind([_constant(kernel, i, array)
-                                              for i, array in enumerate(constants)])
+    return list(values[:n_args]), kernel.bind(
+        [_constant(kernel, i, array) for i, array in enumerate(constants)]
+    )
 
 
 def _constant(kernel: Kernel, i: int, array: pa.Array) -> Any:

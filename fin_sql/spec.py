@@ -89,7 +89,9 @@ class Param:
 
     def _taken(self, value: Any) -> Value | None:
         if self.type == "text":
-            return value.lower() if isinstance(value, str) and value.lower() in self.choices else None
+            return (
+                value.lower() if isinstance(value, str) and value.lower() in self.choices else None
+            )
         if self.type == "bool":
             return value if isinstance(value, bool) else None
         if isinstance(value, (bool, str)):
@@ -231,7 +233,9 @@ class Spec:
         taken: dict[str, Value] = {}
         for param in self.params:
             if param.name not in given and param.required:
-                msg = f"{self.who}: parameter '{param.name}' is missing; it must be {param.allowed()}"
+                msg = (
+                    f"{self.who}: parameter '{param.name}' is missing; it must be {param.allowed()}"
+                )
                 raise SqlError(msg)
             taken[param.name] = param.accept(given.get(param.name, param.default), self.who)
         wrong = self.check(taken) if self.check else None
@@ -257,6 +261,8 @@ class Spec:
             if param.required:
                 parts.append(param.name)
             else:
-                shown = f"{param.default!r}".lower() if param.type != "text" else f"'{param.default}'"
+                shown = (
+                    f"{param.default!r}".lower() if param.type != "text" else f"'{param.default}'"
+                )
                 parts.append(f"{param.name} = {shown}")
         return f"{self.name}({', '.join(parts)})"

@@ -1,5 +1,5 @@
 # The last w values in order of time and in order of size; header only.
-from libc.math cimport isnan
+from libc.math cimport INFINITY, isnan
 from libc.stdint cimport int64_t
 from libc.string cimport memmove
 
@@ -78,31 +78,29 @@ cdef inline double ranked_median(const double* ranked, int64_t n) noexcept nogil
     return ranked[(n >> 1) - 1] / 2 + ranked[n >> 1] / 2
 
 
-cdef inline double kth_deviation(const double* ranked, int64_t n, double centre,
-                                 int64_t k) noexcept nogil:
-    """The k-th smallest |x - centre|, k from 0: a search over two sorted lists."""
+cdef inline double ranked_mad(const double* ranked, int64_t n, double centre) noexcept nogil:
+    """Median of the absolute deviations from `centre`, in O(log n).
+
+    Deviations grow to the left of the centre and to the right of it: the k smallest are the first
+    i of the left list and the first k - i of the right one, and i is found by bisection.
+    """
     cdef int64_t split = lower_bound(ranked, n, centre)
-    # Deviations grow to the left of split and to the right of it. Of the k + 1 smallest, i come
-    # from the left: the least i whose next left one is not smaller than the last right one.
-    cdef int64_t low = k + 1 - (n - split) if k + 1 > n - split else 0
-    cdef int64_t high = k + 1 if k + 1 < split else split
-    cdef int64_t i, j
-    cdef double left, right
+    cdef int64_t k = (n >> 1) + (n & 1)
+    cdef int64_t low = k - (n - split) if k > n - split else 0
+    cdef int64_t high = k if k < split else split
+    cdef int64_t i
+    cdef double left, right, largest
     while low < high:
         i = (low + high) >> 1
-        j = k + 1 - i
-        if centre - ranked[split - 1 - i] < ranked[split + j - 1] - centre:
+        if centre - ranked[split - 1 - i] < ranked[split + k - i - 1] - centre:
             low = i + 1
         else:
             high = i
     left = centre - ranked[split - low] if low > 0 else 0.0
-    right = ranked[split + k - low] - centre if k + 1 > low else 0.0
-    return left if left > right else right
-
-
-cdef inline double ranked_mad(const double* ranked, int64_t n, double centre) noexcept nogil:
-    """Median of the absolute deviations, in O(log n)."""
+    right = ranked[split + k - low - 1] - centre if k > low else 0.0
+    largest = left if left > right else right
     if n & 1:
-        return kth_deviation(ranked, n, centre, n >> 1)
-    return (kth_deviation(ranked, n, centre, (n >> 1) - 1)
-            + kth_deviation(ranked, n, centre, n >> 1)) / 2
+        return largest
+    left = centre - ranked[split - 1 - low] if low < split else INFINITY
+    right = ranked[split + k - low] - centre if split + k - low < n else INFINITY
+    return largest / 2 + (left if left < right else right) / 2

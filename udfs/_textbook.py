@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import fsum
+from math import fsum, sqrt
 from typing import Any
 
 
@@ -42,7 +42,7 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Pearson's correlation; None where one side is constant."""
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
-    return comoment(x, y) / (moment(x, 2) * moment(y, 2)) ** 0.5
+    return comoment(x, y) / sqrt(moment(x, 2) * moment(y, 2))
 
 
 def quantile(x: Sequence[float], q: float) -> float:

@@ -5,6 +5,7 @@
 # ends of the block before it, which are worked out once, backwards, when a block is full. Nothing
 # is ever taken out again: a NaN or a spike leaves with its row, a constant stays exactly constant,
 # and the points of recomputation depend on the row number within the key alone.
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
 from fin_sql.abi cimport cell
@@ -178,6 +179,18 @@ cdef inline void joint_add(Joint* s, double x, double y, double one_by_n) noexce
     s.cxx += dx * (x - s.mx)
     s.cyy += dy * (y - s.my)
     s.cxy += dx * (y - s.my)
+
+
+cdef inline double correlated(double cxy, double cxx, double cyy) noexcept nogil:
+    """cxy / sqrt(cxx cyy) within [-1, 1]; a product out of range is avoided."""
+    cdef double product = cxx * cyy
+    cdef double r
+    if 1e-280 < product < 1e280:
+        r = cxy / sqrt(product)
+    else:
+        r = cxy / sqrt(cxx) / sqrt(cyy)
+    r = r if r < 1.0 else (1.0 if r >= 1.0 else r)
+    return r if r > -1.0 else (-1.0 if r <= -1.0 else r)
 
 
 cdef inline int64_t joint_bytes(int64_t w) noexcept nogil:

@@ -9,7 +9,7 @@ from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._textbook import correlation, moment, trailing
 from fin_sql.udfs._window cimport (
     Joint, JointWindow, PlainWindow, Shape, ShapeWindow, Spread, SpreadWindow,
-    greater, joint_bytes, joint_push, lesser, plain_bytes, plain_push, shape_bytes, shape_push,
+    correlated, greater, joint_bytes, joint_push, lesser, plain_bytes, plain_push, shape_bytes, shape_push,
     spread_bytes, spread_push,
 )
 
@@ -52,7 +52,7 @@ cdef int64_t diff_bytes(const cell* p) noexcept nogil:
     return sizeof(Diff) + p[0].i * sizeof(double)
 
 
-cdef int diff(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int diff(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Diff* s = <Diff*> state
     cdef double* rows = <double*> (s + 1)
     cdef bint there = s.full
@@ -99,12 +99,12 @@ cdef int64_t extreme_bytes(const cell* p) noexcept nogil:
     return plain_bytes(p[0].i)
 
 
-cdef int rolling_min(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int rolling_min(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef bint full = plain_push(<PlainWindow*> state, lesser, p[0].i, x[0].f, &out[0].f)
     return EMIT if full else ABSENT
 
 
-cdef int rolling_max(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int rolling_max(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef bint full = plain_push(<PlainWindow*> state, greater, p[0].i, x[0].f, &out[0].f)
     return EMIT if full else ABSENT
 
@@ -164,7 +164,7 @@ cdef int64_t rolling_std_bytes(const cell* p) noexcept nogil:
     return spread_bytes(p[0].i)
 
 
-cdef int rolling_std(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int rolling_std(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Spread found
     if not spread_push(<SpreadWindow*> state, p[0].i, p + 2, x[0].f, &found):
         return ABSENT
@@ -329,11 +329,7 @@ cdef int autocorr(void* state, const cell* p, const cell* x, cell* out) noexcept
         return ABSENT
     if not (found.cxx > 0.0 and found.cyy > 0.0):
         return ABSENT
-    out[0].f = found.cxy / sqrt(found.cxx) / sqrt(found.cyy)
-    if out[0].f > 1.0:
-        out[0].f = 1.0
-    elif out[0].f < -1.0:
-        out[0].f = -1.0
+    out[0].f = correlated(found.cxy, found.cxx, found.cyy)
     return EMIT
 
 

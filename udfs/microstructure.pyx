@@ -1,6 +1,6 @@
 """Microstructure: quotes, order flow and its toxicity."""
 
-from libc.math cimport fabs, floor, fmod
+from libc.math cimport copysign, fabs, floor, fmod
 from libc.stdint cimport int64_t
 
 from fin_sql.abi cimport ABSENT, EMIT, cell, define_ring, define_scalar
@@ -56,14 +56,12 @@ cdef inline void vpin_close(Vpin* s, const cell* p, double imbalance) noexcept n
 
 cdef int vpin(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Vpin* s = <Vpin*> state
-    cdef double size = p[0].f, left = x[0].f, sign = 1.0, whole
+    cdef double size = p[0].f, left = x[0].f, sign = copysign(1.0, x[1].f), whole
     cdef int64_t k
     if x[1].f == 0.0:
         return ABSENT
     if left < 0.0:
         return -1
-    if x[1].f < 0.0:
-        sign = -1.0
     if left < size - s.filled:
         s.filled += left
         s.imbalance += sign * left

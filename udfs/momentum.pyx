@@ -16,9 +16,9 @@ cdef struct Rsi:
     int64_t rows
 
 
-cdef int rsi(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int rsi(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Rsi* s = <Rsi*> state
-    cdef double n = <double> p[0].i
+    cdef double n = <double> p[0].i, by_n = p[1].f
     cdef double change = x[0].f - s.before
     cdef double gain = change if change > 0.0 else 0.0
     cdef double loss = -change if change < 0.0 else 0.0
@@ -27,13 +27,13 @@ cdef int rsi(void* state, const cell* p, const cell* x, cell* out) noexcept nogi
     if s.rows == 1:
         return ABSENT
     if s.rows <= p[0].i + 1:
-        s.gain += gain / n
-        s.loss += loss / n
+        s.gain += gain * by_n
+        s.loss += loss * by_n
         if s.rows <= p[0].i:
             return ABSENT
     else:
-        s.gain = (s.gain * (n - 1.0) + gain) / n
-        s.loss = (s.loss * (n - 1.0) + loss) / n
+        s.gain = (s.gain * (n - 1.0) + gain) * by_n
+        s.loss = (s.loss * (n - 1.0) + loss) * by_n
     if s.gain + s.loss == 0.0:
         return ABSENT
     out[0].f = 100.0 * (s.gain / (s.gain + s.loss))
@@ -67,6 +67,7 @@ define_window(Spec(
     params=(Param("period", 1, 10_000_000, default=14, type="int64", summary="rows"),),
     returns=Out(unit="1"),
     cases=({"period": 1}, {"period": 4}, {}),
+    prepare=lambda params: [1.0 / params["period"]],
     tolerance=1e-9,
     definition=rsi_by_definition,
     source="Wilder (1978), New Concepts in Technical Trading Systems",
@@ -92,36 +93,37 @@ cdef struct Macd:
     int64_t lines               # rows of the macd line so far
 
 
-cdef inline double ema_step(double before, double x, int64_t row, int64_t n) noexcept nogil:
+cdef inline double ema_step(double before, double x, int64_t row, int64_t n,
+                            double alpha) noexcept nogil:
     """An average whose seed is the mean of its first n values; row counts from 1."""
     if row <= n:
         return before + (x - before) / row
-    return before + 2.0 / (n + 1.0) * (x - before)
+    return before + alpha * (x - before)
 
 
-cdef int macd(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int macd(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Macd* s = <Macd*> state
     cdef int64_t fast = min(p[0].i, p[1].i), slow = max(p[0].i, p[1].i), signal = p[2].i
     cdef int64_t seed = p[3].i, row, before = slow - fast
-    cdef double line
+    cdef double by_fast = p[4].f, by_slow = p[5].f, by_signal = p[6].f, line
     s.rows += 1
     row = s.rows
     if seed == SEED_FIRST:
-        s.fast = x[0].f if row == 1 else s.fast + 2.0 / (fast + 1.0) * (x[0].f - s.fast)
-        s.slow = x[0].f if row == 1 else s.slow + 2.0 / (slow + 1.0) * (x[0].f - s.slow)
+        s.fast = x[0].f if row == 1 else s.fast + by_fast * (x[0].f - s.fast)
+        s.slow = x[0].f if row == 1 else s.slow + by_slow * (x[0].f - s.slow)
         line = s.fast - s.slow
-        s.signal = line if row == 1 else s.signal + 2.0 / (signal + 1.0) * (line - s.signal)
+        s.signal = line if row == 1 else s.signal + by_signal * (line - s.signal)
     else:
-        s.slow = ema_step(s.slow, x[0].f, row, slow)
+        s.slow = ema_step(s.slow, x[0].f, row, slow, by_slow)
         if seed == SEED_SMA:
-            s.fast = ema_step(s.fast, x[0].f, row, fast)
+            s.fast = ema_step(s.fast, x[0].f, row, fast, by_fast)
         elif row > before:      # TA-Lib seeds both averages at row `slow`
-            s.fast = ema_step(s.fast, x[0].f, row - before, fast)
+            s.fast = ema_step(s.fast, x[0].f, row - before, fast, by_fast)
         if row < slow:
             return ABSENT
         line = s.fast - s.slow
         s.lines += 1
-        s.signal = ema_step(s.signal, line, s.lines, signal)
+        s.signal = ema_step(s.signal, line, s.lines, signal, by_signal)
         if s.lines < signal:
             out[0].f = line
             out[1].f = out[2].f = NAN
@@ -130,6 +132,10 @@ cdef int macd(void* state, const cell* p, const cell* x, cell* out) noexcept nog
     out[1].f = s.signal
     out[2].f = line - s.signal
     return EMIT
+
+
+cdef void macd_loop(Rows* r) noexcept nogil:
+    drive(macd, 1, 3, r)
 
 
 def ema_seeded(x, n):
@@ -166,6 +172,12 @@ def macd_by_definition(x, fast, slow, signal, seed):
     return found
 
 
+def smoothings(params):
+    """Weights 2 / (n + 1) of the faster, the slower and the signal average."""
+    fast, slow = sorted((params["fast"], params["slow"]))
+    return [2.0 / (n + 1.0) for n in (fast, slow, params["signal"])]
+
+
 def period_param(name, default):
     """A number of rows."""
     return Param(name, 1, 10_000_000, default=default, type="int64", summary="rows")
@@ -186,6 +198,7 @@ define_window(Spec(
     cases=({"fast": 3, "slow": 6, "signal": 4}, {"fast": 3, "slow": 6, "signal": 4, "seed": "sma"},
            {"fast": 5, "slow": 2, "signal": 3, "seed": "first"}, {}),
     tolerance=1e-9,
+    prepare=smoothings,
     definition=macd_by_definition,
     source="Appel (1979), The Moving Average Convergence-Divergence Trading Method",
     notes="'talib' begins both averages at row slow and gives NULL before row slow + signal - 1; "
@@ -193,4 +206,4 @@ define_window(Spec(
           "more than a point for long. fast and slow may be swapped.",
     example="SELECT ts, macd(price, 12, 26, 9, 'talib') OVER (PARTITION BY symbol ORDER BY ts, seq) "
             "FROM trades",
-), macd, sizeof(Macd))
+), macd, sizeof(Macd), macd_loop)

@@ -12,7 +12,7 @@ from fin_sql.udfs._sorted cimport (
     SortedWindow, ranked_mad, ranked_median, sorted_bytes, sorted_push, sorted_rows,
 )
 from fin_sql.udfs._textbook import correlation, mean, moment, quantile, trailing
-from fin_sql.udfs._window cimport Spread, SpreadWindow, spread_bytes, spread_push
+from fin_sql.udfs._window cimport Spread, SpreadWindow, correlated, spread_bytes, spread_push
 
 
 # ---------------------------------------------------------------- log_returns
@@ -22,7 +22,7 @@ cdef struct LogReturns:
     int64_t seen
 
 
-cdef int log_returns(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int log_returns(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef LogReturns* s = <LogReturns*> state
     cdef double now = log(x[0].f) if x[0].f > 0.0 else NAN
     cdef int64_t seen = s.seen
@@ -147,7 +147,7 @@ cdef struct Ewma:
     bint seen
 
 
-cdef int ewma(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int ewma(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Ewma* s = <Ewma*> state
     cdef double alpha = p[0].f
     if not s.seen:
@@ -225,7 +225,7 @@ cdef inline void ewcov_move(Ewcov* s, double alpha, double x, double y) noexcept
     s.s2 = (1.0 - alpha) * (1.0 - alpha) * s.s2 + alpha * alpha
 
 
-cdef int ewcov(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int ewcov(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Ewcov* s = <Ewcov*> state
     ewcov_move(s, p[0].f, x[0].f, x[1].f)
     if p[1].i:
@@ -237,16 +237,12 @@ cdef int ewcov(void* state, const cell* p, const cell* x, cell* out) noexcept no
     return EMIT
 
 
-cdef int ewcorr(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int ewcorr(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Ewcov* s = <Ewcov*> state
     ewcov_move(s, p[0].f, x[0].f, x[1].f)
     if not (s.cxx > 0.0 and s.cyy > 0.0):
         return ABSENT
-    out[0].f = s.cxy / sqrt(s.cxx) / sqrt(s.cyy)
-    if out[0].f > 1.0:
-        out[0].f = 1.0
-    elif out[0].f < -1.0:
-        out[0].f = -1.0
+    out[0].f = correlated(s.cxy, s.cxx, s.cyy)
     return EMIT
 
 
@@ -336,7 +332,7 @@ cdef int64_t rolling_zscore_bytes(const cell* p) noexcept nogil:
     return spread_bytes(p[0].i)
 
 
-cdef int rolling_zscore(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int rolling_zscore(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Spread found
     if not spread_push(<SpreadWindow*> state, p[0].i, p + 2, x[0].f, &found):
         return ABSENT
@@ -394,7 +390,8 @@ cdef int robust_hampel(void* state, const cell* p, const cell* x, cell* out) noe
     cdef double median, sigma, value
     if s.n < w:
         return ABSENT
-    value = sorted_rows(s)[(s.at + w - 1 - back) % w]
+    back = s.at - 1 - back
+    value = sorted_rows(s)[back if back >= 0 else back + w]
     median = ranked_median(ranked, w)
     # 1 / quantile of the normal distribution at 3/4
     sigma = 1.4826022185056018 * ranked_mad(ranked, w, median)

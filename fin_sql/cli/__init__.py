@@ -1,0 +1,44 @@
+"""The command `fin-sql`: what there is, and what it looks like at work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from fin_sql.cli.demo import demo
+from fin_sql.cli.functions import functions
+from fin_sql.errors import FinSqlError
+
+app = typer.Typer(
+    name="fin-sql",
+    help="SQL for market data: finance kernels as functions of Apache DataFusion.",
+    epilog="""Try:
+
+    fin-sql demo                    a simulated market and a query of a dozen kernels
+
+    fin-sql functions               every function, by family
+
+    fin-sql functions ewma          one function: arguments, ranges, example, source
+""",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(functions)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what fin_sql raises on purpose becomes one line and exit code 1.
+
+    Args:
+        arguments: without the program's name; those of the process unless given.
+    """
+    try:
+        app(args=arguments, prog_name="fin-sql")
+    except FinSqlError as error:
+        sys.stderr.write(f"fin-sql: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from None

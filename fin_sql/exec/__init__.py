@@ -1,0 +1,1 @@
+"""Operators: the same computation over a batch and over a stream."""

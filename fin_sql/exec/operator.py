@@ -71,14 +71,14 @@ class Operator(ABC):
         """What changed since the last call, as a batch of CHANGES."""
         return empty()
 
-    def load(self, key_groups: Collection[int], reader: Reader) -> None:
+    def load(self, key_groups: Collection[int], reader: Reader) -> None:  # noqa: B027  stateless
         """Take the state of some key groups, from batches of CHANGES, before any row.
 
         Raises:
             StateError: the state is foreign or damaged; nothing of it was taken.
         """
 
-    def drop(self, key_groups: Collection[int]) -> None:
+    def drop(self, key_groups: Collection[int]) -> None:  # noqa: B027  stateless
         """Forget some key groups: another worker owns them now."""
 
     def bytes_held(self) -> int:
@@ -94,7 +94,7 @@ class Operator(ABC):
         """
         return empty()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  stateless
         """Free everything."""
 
 

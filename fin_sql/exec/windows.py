@@ -12,7 +12,13 @@ import pyarrow.compute as pc
 
 from fin_sql.abi import Bound
 from fin_sql.columns import ARROW_TYPES, Slots, column
-from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError, OrderError, StateVersionError
+from fin_sql.errors import (
+    ArgumentTypeError,
+    KernelError,
+    NotStreamableError,
+    OrderError,
+    StateVersionError,
+)
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.last import LastPlaces
 from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
@@ -124,8 +130,10 @@ class KernelWindow(Operator):
         if not self.order_by:
             yield 0, len(batch)
             return
-        places = [column(batch[name], kind, f"order column '{name}'")
-                  for name, kind in zip(self.order_by, self._kinds, strict=True)]
+        places = [
+            column(batch[name], kind, f"order column '{name}'")
+            for name, kind in zip(self.order_by, self._kinds, strict=True)
+        ]
         begin = 0
         while True:
             try:
@@ -180,8 +188,12 @@ class KernelWindow(Operator):
             for states in parts.values()
         ]
         each = np.repeat(np.array(list(parts), np.uint64), len(slots))
-        columns = [pa.array(each), pa.concat_arrays([groups] * len(parts)),
-                   pa.concat_arrays([keys] * len(parts)), pa.concat_arrays(states)]
+        columns = [
+            pa.array(each),
+            pa.concat_arrays([groups] * len(parts)),
+            pa.concat_arrays([keys] * len(parts)),
+            pa.concat_arrays(states),
+        ]
         return pa.RecordBatch.from_arrays(columns, schema=CHANGES)
 
     def load(self, key_groups: Collection[int], reader: Reader) -> None:  # noqa: D102

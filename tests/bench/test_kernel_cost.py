@@ -58,15 +58,19 @@ def market():
     names = np.array([f"SYM{i:05d}" for i in range(KEYS)])
     return {
         "codes": codes,
-        "symbol": pa.array(names[codes]),
+        "symbol": pa.DictionaryArray.from_arrays(codes, names).cast(pa.string()),
         "real": pa.array(rng.normal(size=ROWS)),
+        "real again": pa.array(rng.normal(size=ROWS)),
         "positive": pa.array(np.exp(rng.normal(size=ROWS))),
         "sign": pa.array(rng.choice([-1.0, 1.0], ROWS)),
     }
 
 
 def arguments(spec, market):
-    return [column(market[arg.domain], arg.type, arg.name) for arg in spec.args]
+    domains = [arg.domain for arg in spec.args]
+    if domains == ["real", "real"]:
+        domains[1] = "real again"
+    return [column(market[d], arg.type, arg.name) for d, arg in zip(domains, spec.args, strict=True)]
 
 
 def run(bound, columns, slots):
