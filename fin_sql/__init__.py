@@ -4,7 +4,7 @@
 `functions` lists them.
 """
 
-from fin_sql.docs import functions
+from fin_sql.catalogue import functions
 from fin_sql.errors import (
     ArgumentTypeError,
     CancelledError,

@@ -1,14 +1,11 @@
-"""The catalogue of functions, as a table and as a page."""
+"""docs/functions.md, printed from the registry."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
-from fin_sql.registry import BUILTINS, KERNELS
+from fin_sql.catalogue import entries
 from fin_sql.spec import SQL_TYPES, Spec
 
 TITLES = {
@@ -16,81 +13,6 @@ TITLES = {
     "fx": "FX",
     "cross_asset": "Cross-asset",
 }
-
-ARGUMENT = pa.struct(
-    [
-        ("name", pa.string()),
-        ("type", pa.string()),
-        ("unit", pa.string()),
-        ("constant", pa.bool_()),
-        ("default", pa.string()),
-        ("allowed", pa.string()),
-    ]
-)
-
-CATALOGUE = pa.schema(
-    [
-        ("name", pa.string()),
-        ("family", pa.string()),
-        ("kind", pa.string()),
-        ("signature", pa.string()),
-        ("arguments", pa.list_(ARGUMENT)),
-        ("output", pa.string()),
-        ("summary", pa.string()),
-        ("source", pa.string()),
-        ("example", pa.string()),
-    ]
-)
-
-
-def functions() -> pa.Table:
-    """Every function: name, family, kind, arguments, output, summary, source and example.
-
-    Shapes: one row a function, ordered by family and name; arguments are a list of structs with
-    the type, unit and default of each.
-    """
-    rows = [
-        {
-            "name": spec.name,
-            "family": family,
-            "kind": kind,
-            "signature": spec.signature(),
-            "arguments": _arguments(spec),
-            "output": spec.returns.sql(),
-            "summary": spec.summary,
-            "source": spec.source,
-            "example": spec.example,
-        }
-        for family, kind, spec in _all()
-    ]
-    return pa.Table.from_pylist(rows, CATALOGUE)
-
-
-def _all() -> Iterator[tuple[str, str, Spec]]:
-    entries: list[tuple[str, str, Spec]] = [
-        (kernel.family, kernel.spec.shape, kernel.spec) for kernel in KERNELS.values()
-    ]
-    entries += [(family, "built-in", spec) for family, spec in BUILTINS.values()]
-    yield from sorted(entries, key=lambda entry: (entry[0], entry[2].name))
-
-
-def _arguments(spec: Spec) -> list[dict[str, object]]:
-    columns: list[dict[str, object]] = [
-        {"name": a.name, "type": SQL_TYPES[a.type], "unit": a.unit, "constant": False}
-        for a in spec.args
-    ]
-    constants: list[dict[str, object]] = [
-        {
-            "name": p.name,
-            "type": SQL_TYPES[p.type],
-            "unit": p.unit,
-            "constant": True,
-            "default": None if p.required else str(p.default).lower(),
-            "allowed": p.allowed(),
-        }
-        for p in spec.params
-    ]
-    return columns + constants
 
 
 def title(family: str) -> str:
@@ -149,7 +71,7 @@ def page() -> str:
         "",
     ]
     family = ""
-    for name, kind, spec in _all():
+    for name, kind, spec in entries():
         if name != family:
             family = name
             lines += [f"## {title(family)}", ""]

@@ -70,7 +70,9 @@ def arguments(spec, market):
     domains = [arg.domain for arg in spec.args]
     if domains == ["real", "real"]:
         domains[1] = "real again"
-    return [column(market[d], arg.type, arg.name) for d, arg in zip(domains, spec.args, strict=True)]
+    return [
+        column(market[d], arg.type, arg.name) for d, arg in zip(domains, spec.args, strict=True)
+    ]
 
 
 def run(bound, columns, slots):
@@ -87,8 +89,12 @@ def show(title, head, rows, name):
     for k, text in enumerate(head):
         table.add_column(text, justify="right" if k else "left")
     for row in rows:
-        table.add_row(*(f"{v:,.2f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int)
-                        else str(v) for v in row))
+        table.add_row(
+            *(
+                f"{v:,.2f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v)
+                for v in row
+            )
+        )
     Console(width=120).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
     records = [dict(zip(head, row, strict=True)) for row in rows]
@@ -125,11 +131,16 @@ def test_beside_polars(market):
         "rolling_max": (x.rolling_max(20), {}),
         "rolling_skew": (x.rolling_skew(20, bias=False), {}),
         "rolling_kurt": (x.rolling_kurtosis(20, bias=False), {}),
-        "historical_var": (-x.rolling_quantile(0.05, "linear", window_size=100),
-                           {"alpha": 0.05, "window": 100}),
+        "historical_var": (
+            -x.rolling_quantile(0.05, "linear", window_size=100),
+            {"alpha": 0.05, "window": 100},
+        ),
     }
     plain = pl.DataFrame({"symbol": market["symbol"], "x": market["positive"]})
-    keys = {"strings": plain, "dictionary": plain.with_columns(pl.col("symbol").cast(pl.Categorical))}
+    keys = {
+        "strings": plain,
+        "dictionary": plain.with_columns(pl.col("symbol").cast(pl.Categorical)),
+    }
     symbols = {"strings": market["symbol"], "dictionary": market["symbol"].dictionary_encode()}
     rows = []
     for kind, frame in keys.items():
@@ -141,8 +152,9 @@ def test_beside_polars(market):
             mine = ours.to_numpy(zero_copy_only=False)
             np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-9, equal_nan=True)
             del theirs, ours, mine
-            a = best(lambda k=kernel, p=params, s=symbols[kind]:
-                     k.apply(market["positive"], by=s, **p))
+            a = best(
+                lambda k=kernel, p=params, s=symbols[kind]: k.apply(market["positive"], by=s, **p)
+            )
             b = best(query.collect)
             rows.append((name, kind, a * 1e3, b * 1e3, b / a))
     head = ("kernel", "symbols", "fin_sql ms", "Polars ms", "Polars / fin_sql")
