@@ -18,12 +18,15 @@ class UnknownNameError(FinSqlError, LookupError):
 
     sqlstate = "42883"
 
-    def __init__(self, kind: str, name: str, known: list[str] | None = None) -> None:
+    def __init__(
+        self, kind: str, name: str, known: list[str] | None = None, *, who: str = ""
+    ) -> None:
         from difflib import get_close_matches
 
         near = get_close_matches(name.lower(), known or [], n=3, cutoff=0.6)
         hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}{hint}")
+        prefix = f"{who}: " if who else ""
+        super().__init__(f"{prefix}unknown {kind} {name!r}{hint}")
 
 
 class ArgumentTypeError(FinSqlError, TypeError):

@@ -71,7 +71,8 @@ class Param:
         kind = "an integer in " if self.type == "int64" else "in "
         left = "(" if self.open_low or self.low == -math.inf else "["
         right = ")" if self.open_high or self.high == math.inf else "]"
-        return f"{kind}{left}{self.low:g}, {self.high:g}{right}"
+        low, high = (_plain(bound) for bound in (self.low, self.high))
+        return f"{kind}{left}{low}, {high}{right}"
 
     def accept(self, value: Any, who: str) -> Value:
         """Return `value` in the parameter's own type, or say what it should have been.
@@ -107,6 +108,11 @@ class Param:
         if self.type == "int64":
             return int(value) if number == int(value) else None
         return number
+
+
+def _plain(bound: float) -> str:
+    """A bound as people write it."""
+    return str(int(bound)) if math.isfinite(bound) and bound == int(bound) else f"{bound:g}"
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ class Spec:
         given = dict(zip(names, values, strict=False))
         for name, value in named.items():
             if name not in names:
-                raise UnknownNameError(f"parameter of {self.who}", name, names)
+                raise UnknownNameError("parameter", name, names, who=self.who)
             if name in given:
                 msg = f"{self.who}: parameter '{name}' is given twice"
                 raise SqlError(msg)
