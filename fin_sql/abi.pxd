@@ -10,7 +10,7 @@ cdef union cell:            # one value: a double, or an integer, boolean, time 
 cdef enum:
     EMIT = 0                # out holds the row's output
     ABSENT = 1              # SQL NULL: not warm yet, or undefined
-    GROW = 2                # the block is too small; nothing was changed; call again with a larger one
+    GROW = 2                # the block is too small, nothing was changed: enlarge it, call again
     MAX_ARGS = 8
     MAX_OUTS = 8
 

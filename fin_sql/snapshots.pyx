@@ -8,7 +8,7 @@ bytes are the empty state, so that a ring that is not full yet takes no more roo
 import pyarrow as pa
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from fin_sql.abi cimport Bound, Room
 from fin_sql.columns cimport Slots
@@ -76,7 +76,8 @@ def pack(States states, Slots slots):
             held = ends[i + 1] - ends[i]
             memcpy(at, magic, 5)
             memcpy(at + PREFIX, header, head - PREFIX)
-            memcpy(at + head, states.block(slot), held - head)
+            if held > head:
+                memcpy(at + head, states.block(slot), held - head)
             sum_ = checksum(at + PREFIX, held - PREFIX)
             memcpy(at + 5, &sum_, 8)
     return pa.Array.from_buffers(pa.large_binary(), n, [None, offsets, data])
@@ -136,7 +137,8 @@ def unpack(States states, Slots slots, packed):
             if states.enlarge(slot) != 0:
                 raise MemoryError
         held = states.block_bytes(slot)
-        memcpy(states.block(slot), data + ends[i] + PREFIX + head, room)
+        if room:
+            memcpy(states.block(slot), data + ends[i] + PREFIX + head, room)
         if grows:
             (<Room*> states.block(slot)).bytes = held
 

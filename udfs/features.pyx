@@ -9,8 +9,8 @@ from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._textbook import correlation, moment, trailing
 from fin_sql.udfs._window cimport (
     Joint, JointWindow, PlainWindow, Shape, ShapeWindow, Spread, SpreadWindow,
-    correlated, greater, joint_bytes, joint_push, lesser, plain_bytes, plain_push, shape_bytes, shape_push,
-    spread_bytes, spread_push,
+    correlated, greater, joint_bytes, joint_push, lesser, plain_bytes, plain_push, shape_bytes,
+    shape_push, spread_bytes, spread_push,
 )
 
 LONGEST = 10_000_000
@@ -139,7 +139,8 @@ define_ring(Spec(
     definition=rolling_min_by_definition,
     source="van Herk (1992), Pattern Recognition Letters 13(7)",
     bound="16 bytes a row of the window",
-    example="SELECT ts, rolling_min(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, rolling_min(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), rolling_min, extreme_bytes, rolling_min_loop)
 
 define_ring(Spec(
@@ -154,7 +155,8 @@ define_ring(Spec(
     definition=rolling_max_by_definition,
     source="van Herk (1992), Pattern Recognition Letters 13(7)",
     bound="16 bytes a row of the window",
-    example="SELECT ts, rolling_max(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, rolling_max(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), rolling_max, extreme_bytes, rolling_max_loop)
 
 
@@ -279,7 +281,8 @@ define_ring(Spec(
     source="Joanes and Gill (1998), The Statistician 47(1); Pebay (2008)",
     notes="A constant window gives NULL. Polars and SciPy default to the biased form.",
     bound="40 bytes a row of the window",
-    example="SELECT ts, rolling_skew(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, rolling_skew(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), rolling_skew, shape_state)
 
 define_ring(Spec(
@@ -297,7 +300,8 @@ define_ring(Spec(
     source="Joanes and Gill (1998), The Statistician 47(1); Pebay (2008)",
     notes="Excess: a normal distribution has 0. A constant window gives NULL.",
     bound="40 bytes a row of the window",
-    example="SELECT ts, rolling_kurt(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, rolling_kurt(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), rolling_kurt, shape_state)
 
 

@@ -57,7 +57,7 @@ cdef inline void vpin_close(Vpin* s, const cell* p, double imbalance) noexcept n
 cdef int vpin(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Vpin* s = <Vpin*> state
     cdef double size = p[0].f, left = x[0].f, sign = copysign(1.0, x[1].f), whole
-    cdef int64_t k
+    cdef int64_t _k
     if x[1].f == 0.0:
         return ABSENT
     if left < 0.0:
@@ -71,7 +71,7 @@ cdef int vpin(void* state, const cell* p, const cell* x, cell* out) noexcept nog
         # The buckets that this trade fills alone are all one-sided, and only the last count.
         whole = floor(left / size)
         left = fmod(left, size)
-        for k in range(<int64_t> (whole if whole < p[1].i else p[1].i)):
+        for _k in range(<int64_t> (whole if whole < p[1].i else p[1].i)):
             vpin_close(s, p, size)
         s.filled = left
         s.imbalance = sign * left
@@ -117,5 +117,6 @@ define_ring(Spec(
     source="Easley, Lopez de Prado and O'Hara (2012), Review of Financial Studies 25(5)",
     notes="NULL until n buckets are full, and on rows whose side is 0, which are left out.",
     bound="16 bytes a bucket",
-    example="SELECT ts, vpin(size, side, 5, 10) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, vpin(size, side, 5, 10) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), vpin, vpin_bytes)

@@ -204,6 +204,6 @@ define_window(Spec(
     notes="'talib' begins both averages at row slow and gives NULL before row slow + signal - 1; "
           "'sma' seeds each on its own; 'first' begins with the first value. The three differ by "
           "more than a point for long. fast and slow may be swapped.",
-    example="SELECT ts, macd(price, 12, 26, 9, 'talib') OVER (PARTITION BY symbol ORDER BY ts, seq) "
-            "FROM trades",
+    example="SELECT ts, macd(price, 12, 26, 9, 'talib') OVER "
+            "(PARTITION BY symbol ORDER BY ts, seq) FROM trades",
 ), macd, sizeof(Macd), macd_loop)

@@ -11,7 +11,7 @@ from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._sorted cimport (
     SortedWindow, ranked_mad, ranked_median, sorted_bytes, sorted_push, sorted_rows,
 )
-from fin_sql.udfs._textbook import correlation, mean, moment, quantile, trailing
+from fin_sql.udfs._textbook import mean, moment, quantile, trailing
 from fin_sql.udfs._window cimport Spread, SpreadWindow, correlated, spread_bytes, spread_push
 
 
@@ -57,7 +57,8 @@ define_window(Spec(
     definition=log_returns_by_definition,
     source="Campbell, Lo and MacKinlay (1997), section 1.4",
     notes="A missing price, or one that is not positive, blanks two rows.",
-    example="SELECT ts, log_returns(price) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, log_returns(price) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
 ), log_returns, sizeof(LogReturns), log_returns_loop)
 
 
@@ -186,7 +187,8 @@ define_window(Spec(
     args=(Arg("x", unit="u"),),
     params=(
         Param("alpha", 0.0, 1.0, open_low=True, summary="2/(span+1) = 1/(1+com) = 1 - lambda"),
-        Param("adjust", type="bool", default=False, summary="normalise the weights, as pandas does"),
+        Param("adjust", type="bool", default=False,
+              summary="normalise the weights, as pandas does"),
     ),
     returns=Out(unit="u"),
     cases=({"alpha": 0.06}, {"alpha": 0.5, "adjust": True}, {"alpha": 1.0}),
@@ -322,7 +324,8 @@ define_window(Spec(
     definition=ewcorr_by_definition,
     source="Finch (2009), Incremental calculation of weighted mean and variance",
     notes="NULL while one side has not moved.",
-    example="SELECT ts, ewcorr(bid, ask, 0.06) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM quotes",
+    example="SELECT ts, ewcorr(bid, ask, 0.06) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM quotes",
 ), ewcorr, sizeof(Ewcov), ewcorr_loop)
 
 
@@ -370,7 +373,7 @@ define_ring(Spec(
     tolerance=1e-8,
     definition=rolling_zscore_by_definition,
     source="Standard score over a trailing window",
-    notes="The window includes the row itself. NULL where the window is constant. SciPy's ddof is 0.",
+    notes="The window includes the row itself. NULL where it is constant. SciPy's ddof is 0.",
     bound="24 bytes a row of the window",
     example="SELECT ts, rolling_zscore(price, 100, 1) OVER (PARTITION BY symbol ORDER BY ts, seq) "
             "FROM trades",

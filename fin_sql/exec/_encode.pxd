@@ -1,4 +1,4 @@
-# Key values as bytes: type-tagged, order-preserving, the same for every width of a type; header only.
+# Key values as bytes: type-tagged, in order, the same for every width of a type; header only.
 from libc.math cimport isnan
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -114,7 +114,8 @@ cdef inline int64_t encode(const Source* s, Py_ssize_t i, bint last, uint8_t* ou
         return 18
     text = text_at(s, i, &length)
     if last:
-        memcpy(out + 1, text, length)
+        if length:
+            memcpy(out + 1, text, length)
         return 1 + length
     for k in range(length):
         out[at] = text[k]

@@ -36,7 +36,8 @@ cdef class Keys:
     cdef object dictionary                # the last one, and the slots of its values
     cdef object remap
     cdef int32_t find(self, uint8_t tag, const uint8_t* rest, int64_t n) except -1 nogil
-    cdef int32_t add(self, uint8_t tag, const uint8_t* rest, int64_t n, uint64_t hashed) except -1 nogil
+    cdef int32_t add(self, uint8_t tag, const uint8_t* rest, int64_t n,
+                     uint64_t hashed) except -1 nogil
     cdef int grow(self) except -1 nogil
     cdef int forget(self, int32_t slot) except -1 nogil
     cdef Slots _intern_dictionary(self, object array)

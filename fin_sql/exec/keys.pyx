@@ -108,7 +108,8 @@ cdef class Keys:
         else:
             slot = <int32_t> self.n_slots
             self.n_slots += 1
-        memcpy(self.arena + self.arena_used, rest, n)
+        if n:
+            memcpy(self.arena + self.arena_used, rest, n)
         self.known[slot] = Known(hashed=hashed, at=self.arena_used, length=<int32_t> n, tag=tag,
                                  group=-1, tick=self.tick, changed=0)
         self.arena_used += n
@@ -306,6 +307,7 @@ cdef class Keys:
             known = &self.known[slots.values[i] if slots.values != NULL else 0]
             if known.tag:
                 out[ends[i]] = known.tag
+            if known.length > 0:
                 memcpy(out + ends[i] + 1, self.arena + known.at, known.length)
         return pa.Array.from_buffers(pa.large_binary(), slots.n, [None, offsets, data])
 
@@ -354,7 +356,7 @@ cdef class Keys:
             raise MemoryError
         for i in range(self.n_slots):
             known = &self.known[i]
-            if known.length >= 0:
+            if known.length > 0:
                 memcpy(arena + used, self.arena + known.at, known.length)
                 known.at = used
                 used += known.length

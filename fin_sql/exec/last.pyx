@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fin_sql.abi cimport ABSENT, Bound, Functions, Kernel, cell
-from fin_sql.columns cimport Column, Slots
+from fin_sql.columns cimport Slots
 from fin_sql.errors import KernelError
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.states cimport States
