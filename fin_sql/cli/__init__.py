@@ -14,13 +14,13 @@ from fin_sql.errors import FinSqlError
 app = typer.Typer(
     name="fin-sql",
     help="SQL for market data: finance kernels as functions of Apache DataFusion.",
-    epilog="""Try:
+    epilog="""For example:
 
-    fin-sql demo                    a simulated market and a query of a dozen kernels
+    fin-sql demo                 a market, and a query of a dozen kernels
 
-    fin-sql functions               every function, by family
+    fin-sql functions            every function, by family
 
-    fin-sql functions ewma          one function: arguments, ranges, example, source
+    fin-sql functions ewma       its arguments, ranges, example and source
 """,
     no_args_is_help=True,
     add_completion=False,

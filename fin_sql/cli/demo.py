@@ -22,15 +22,15 @@ WITH returns AS (
   FROM trades
 )
 SELECT ts, symbol, price,
-       ewma(price, 0.05, false) OVER w                        AS trend,
-       rolling_std(ret, 100, 1) OVER w                        AS volatility,
-       rolling_zscore(price, 100, 1) OVER w                   AS zscore,
-       rsi(price, 14) OVER w                                  AS rsi,
-       (macd(price, 12, 26, 9, 'talib') OVER w)['hist']       AS macd,
-       frac_diff(price, 0.4, 0.001) OVER w                    AS frac,
-       historical_var(ret, 0.05, 250) OVER w                  AS var_5,
-       vpin(price * size, side, 20000.0, 50) OVER w           AS vpin,
-       (robust_hampel(price, 50, 3.0, false) OVER w)['is_outlier'] AS odd
+       ewma(price, 0.05, false) OVER w                             AS trend,
+       rsi(price, 14) OVER w                                       AS rsi,
+       rolling_zscore(price, 100, 1) OVER w                        AS zscore,
+       vpin(price * size, side, 20000.0, 50) OVER w                AS vpin,
+       (robust_hampel(price, 50, 3.0, false) OVER w)['is_outlier'] AS outlier,
+       (macd(price, 12, 26, 9, 'talib') OVER w)['hist']            AS macd,
+       frac_diff(price, 0.4, 0.001) OVER w                         AS frac,
+       rolling_std(ret, 100, 1) OVER w                             AS ret_std,
+       historical_var(ret, 0.05, 250) OVER w                       AS ret_var
 FROM returns
 WINDOW w AS (PARTITION BY symbol ORDER BY ts, seq)
 ORDER BY ts, seq"""
@@ -47,17 +47,15 @@ ORDER BY trades DESC"""
 
 
 def demo(
-    rows: Annotated[
-        int, typer.Option(min=1, max=100_000_000, help="Trades to simulate.")
-    ] = 100_000,
+    rows: Annotated[int, typer.Option(min=1, max=10**8, help="Trades to simulate.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another market.")] = 0,
 ) -> None:
     """Simulate a small market and compute features of its trades in SQL.
 
-    Prints the SQL, so that it can be taken over: `fin_sql.register(ctx)` brings the same
-    functions into any DataFusion session.
+    Prints the SQL too: fin_sql.register(ctx) brings its functions to any DataFusion session.
 
-    Examples:
+    For example:
+
         fin-sql demo
 
         fin-sql demo --rows 1000000 --seed 7
@@ -74,7 +72,7 @@ def demo(
         found, seconds = run(ctx, sql)
         out.print(Syntax(sql, "sql", background_color="default"))
         out.print()
-        out.print(result(found, title))
+        out.print(result(found, title, out.width))
         speed = f", {rows / seconds / 1e6:.2f} million trades a second" if rows > 1_000 else ""
         out.print(f"{found.num_rows:,} rows in {seconds:.3f} s{speed}\n")
 

@@ -28,7 +28,8 @@ def functions(
 ) -> None:
     """List the functions, or tell all about one.
 
-    Examples:
+    For example:
+
         fin-sql functions
 
         fin-sql functions --family momentum

@@ -18,25 +18,35 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=PIPED_WIDTH)
 
 
-def result(rows: pa.Table, title: str, ends: int = 5) -> Table:
-    """The first and the last rows of a result.
+def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
+    """The first and the last rows of a result, and as many of its columns as there is room for.
 
     Args:
         rows: what to show.
         title: printed above.
+        width: characters of a line; columns beyond it are only named, below.
         ends: how many rows at either end; a table of no more than twice that is shown whole.
     """
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for field in rows.schema:
-        number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-        table.add_column(field.name, justify="right" if number else "left", no_wrap=True)
     whole = rows.num_rows <= 2 * ends
-    for row in rows.slice(0, 2 * ends if whole else ends).to_pylist():
-        table.add_row(*map(shown, row.values()))
-    if not whole:
-        table.add_row(*["…"] * rows.num_columns)
-        for row in rows.slice(rows.num_rows - ends).to_pylist():
-            table.add_row(*map(shown, row.values()))
+    table = Table(title=title, title_justify="left", caption_justify="left", header_style="bold")
+    columns: list[list[str]] = []
+    room = width - 1
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        if whole:
+            cells = [shown(value) for value in column.to_pylist()]
+        else:
+            first, last = column.slice(0, ends), column.slice(len(column) - ends)
+            cells = [*map(shown, first.to_pylist()), "…", *map(shown, last.to_pylist())]
+        room -= max(map(len, [name, *cells])) + 3
+        if columns and room < 0:
+            break
+        number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        columns.append(cells)
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
+    if left_out := rows.column_names[len(columns) :]:
+        table.caption = f"and {', '.join(left_out)}"
     return table
 
 
@@ -49,7 +59,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e5 else f"{value:,.1f}"
+        return f"{value:.5g}" if abs(value) < 1e4 else f"{value:,.1f}"
     if isinstance(value, datetime):
         return value.strftime("%H:%M:%S.%f")[:-3]
     return str(value)

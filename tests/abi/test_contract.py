@@ -14,6 +14,7 @@ from fin_sql.errors import ArgumentTypeError, KernelError, SqlError
 from fin_sql.registry import KERNELS, add
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.states import Cancel, States
+from fin_sql.testing import checks_for
 
 pytestmark = pytest.mark.usefixtures("probe")
 
@@ -213,3 +214,13 @@ def test_a_wrong_call_in_sql_says_the_same(sql, message):
     with pytest.raises(Exception) as raised:  # noqa: B017, PT011  DataFusion raises what it likes
         ctx.sql(f"SELECT {sql} FROM (VALUES (0.5), (0.25)) AS t(x)").collect()
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["probe_types", "probe_list", "probe_median", "probe_strict", "probe_gaps"]
+)
+def test_a_users_kernel_keeps_the_laws(name):
+    checks = list(checks_for(name))
+    assert len(checks) >= 6
+    for check in checks:
+        check()

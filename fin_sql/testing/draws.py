@@ -1,0 +1,107 @@
+"""Data for the checks, drawn from what a kernel declares about its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fin_sql.columns import ARROW_TYPES
+from fin_sql.spec import Arg, Spec
+
+Rows = list[pa.Array]
+
+START_NS = 1_767_600_000_000_000_000  # 2026-01-05
+
+
+def draw(spec: Spec, rng: np.random.Generator, rows: int, missing: float = 0.0) -> Rows:
+    """Argument columns of a kernel.
+
+    Shapes: one array of `rows` for each argument. Doubles have ties and repeated values.
+
+    Args:
+        spec: says which domains the arguments have.
+        rng: the source of all chance.
+        rows: how many.
+        missing: share of values that are NULL, and in doubles NaN or infinite as often.
+    """
+    return [_column(arg, rng, rows, missing) for arg in spec.args]
+
+
+def _column(arg: Arg, rng: np.random.Generator, rows: int, missing: float) -> pa.Array:
+    values = _values(arg, rng, rows)
+    absent = rng.random(rows) < missing
+    if arg.type == "float64":
+        odd = rng.choice([np.nan, np.inf, -np.inf, 0.0], rows, p=[0.2, 0.15, 0.15, 0.5])
+        values = np.where(absent & (odd != 0.0), odd, values)
+        absent &= odd == 0.0
+    array = pa.array(values, mask=absent)
+    return array.cast(ARROW_TYPES[arg.type])
+
+
+def _values(arg: Arg, rng: np.random.Generator, rows: int) -> Any:
+    if arg.type == "bool":
+        return rng.random(rows) < 0.5
+    if arg.type == "timestamp":
+        return START_NS + np.cumsum(rng.integers(0, 3, rows)) * 250_000_000
+    if arg.type == "int64":
+        return rng.integers(0, 50, rows)
+    if arg.domain == "sign":
+        return rng.choice([-1.0, 0.0, 1.0], rows, p=[0.45, 0.1, 0.45])
+    steps = np.round(rng.normal(size=rows), 1)
+    if arg.domain == "positive":
+        return np.maximum(np.round(100.0 + np.cumsum(steps), 2), 0.01)
+    return np.where(rng.random(rows) < 0.2, np.roll(steps, 1), steps)
+
+
+def scaled(columns: Rows, spec: Spec, factor: float, unit: str) -> Rows:
+    """The columns with everything of one unit letter made larger."""
+    found = []
+    for array, arg in zip(columns, spec.args, strict=True):
+        power = unit_powers(arg.unit).get(unit, 0)
+        if power and arg.type == "float64":
+            numbers = array.to_numpy(zero_copy_only=False) * factor**power
+            array = pa.array(numbers, mask=array.is_null().to_numpy(zero_copy_only=False))
+        found.append(array)
+    return found
+
+
+def scaled_params(
+    spec: Spec, params: Mapping[str, Any], factor: float, unit: str
+) -> dict[str, Any]:
+    """The parameters with everything of one unit letter made larger."""
+    powers = {p.name: unit_powers(p.unit).get(unit, 0) for p in spec.params}
+    return {
+        name: value * factor ** powers[name] if powers[name] else value
+        for name, value in params.items()
+    }
+
+
+def unit_powers(unit: str | None) -> dict[str, int]:
+    """The letters of a unit and their powers: "p*v" is p and v, "1/p" is p to the -1."""
+    powers: dict[str, int] = {}
+    if unit is None:
+        return powers
+    sign = 1
+    for part in unit.replace("/", " / ").replace("*", " ").split():
+        if part == "/":
+            sign = -1
+            continue
+        letter, _, power = part.partition("^")
+        if letter != "1":
+            powers[letter] = powers.get(letter, 0) + sign * int(power or 1)
+        sign = 1
+    return powers
+
+
+def cuts(rng: np.random.Generator, rows: int, pieces: int) -> list[tuple[int, int]]:
+    """Cut rows into pieces, some of them empty: begin and end of each."""
+    edges = sorted([0, rows, *(int(edge) for edge in rng.integers(0, rows + 1, pieces - 1))])
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def part(columns: Sequence[pa.Array], begin: int, end: int) -> Rows:
+    """Some of the rows."""
+    return [column.slice(begin, end - begin) for column in columns]
