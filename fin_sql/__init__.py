@@ -1,9 +1,10 @@
 """fin_sql: SQL for market data on Apache DataFusion.
 
 `register` installs the kernels in a DataFusion session, `kernel` calls one from Python,
-`functions` lists them.
+`functions` lists them, `asof_join` joins two tables by key and time.
 """
 
+from fin_sql.asof import asof_join
 from fin_sql.catalogue import functions
 from fin_sql.errors import (
     ArgumentTypeError,
@@ -33,6 +34,7 @@ __all__ = [
     "StateError",
     "StateVersionError",
     "UnknownNameError",
+    "asof_join",
     "functions",
     "kernel",
     "register",

@@ -130,7 +130,7 @@ cdef class States:
         An aggregate gives its running value. Shapes: n rows in, an Arrow array of n out.
 
         Raises:
-            KernelError: the kernel refused a row; rows before it have been taken.
+            KernelError: the kernel refused a row; rows before it may have been taken.
             CancelledError: `cancel` was set.
         """
         out = self.bound.kernel.spec.returns
