@@ -1,9 +1,8 @@
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any
 
 from fin_sql.spec import Spec, Value
 
-@final
 class Kernel:
     spec: Spec
     family: str
@@ -14,10 +13,9 @@ class Kernel:
     def retractable(self) -> bool: ...
     def bind(self, values: Sequence[Any] = (), **named: Any) -> Bound: ...
 
-@final
 class Bound:
     kernel: Kernel
     params: dict[str, Value]
     state_size: int
     header: bytes
-    def __init__(self, kernel: Kernel, params: dict[str, Value]) -> None: ...
+    def __new__(cls, kernel: Kernel, params: dict[str, Value]) -> Bound: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -8,7 +8,6 @@ from fin_sql.spec import Out
 ARROW_TYPES: dict[str, pa.DataType]
 CONVERSIONS: dict[str, Callable[[pa.Array, str], pa.Array]]
 
-@final
 class Column:
     n: int
     floating: bool
@@ -16,7 +15,6 @@ class Column:
     def address(self) -> int: ...
     def slice(self, begin: int) -> Column: ...
 
-@final
 class Slots:
     n: int
     top: int
@@ -29,7 +27,7 @@ class Slots:
     def array(self) -> pa.Int32Array: ...
     def later(self, ahead: int) -> pa.Int64Array: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, i: int) -> int: ...
+    def __getitem__(self, i: int, /) -> int: ...
 
 def arrow_type(out: Out) -> pa.DataType: ...
 def as_array(data: Any) -> pa.Array: ...

@@ -92,6 +92,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import fin_sql  # noqa: F401  fills the registry
-
     raise SystemExit(main(sys.argv[1:]))

@@ -45,6 +45,7 @@ class KernelError(FinSqlError, ArithmeticError):
     """A kernel met a value that it must not pass over; the message names row and value."""
 
     sqlstate = "22000"
+    MISSING_ARGUMENT = -100  # the code of the drivers, REJECTED in abi.pxd
 
     def __init__(self, message: str, row: int | None = None, code: int = 0) -> None:
         super().__init__(message)

@@ -52,9 +52,6 @@ class KernelFunction:
         n = columns[0].n
         keys = _named(by)
         slots = Keys().intern(list(keys.values()), n)
-        if len(slots) != n:
-            msg = f"{self.spec.who}: the columns have {n} rows, the keys {len(slots)}"
-            raise ArgumentTypeError(msg)
         states = States(bound)
         if self.spec.shape != "aggregate":
             return look_ahead(bound, states.run(columns, slots), slots)
@@ -64,7 +61,7 @@ class KernelFunction:
             return found[0]
         first = first_rows(slots)
         order = slots.array().take(first)
-        table = {name: as_array(key).take(first) for name, key in keys.items()}
+        table = {name: _without_view(as_array(key)).take(first) for name, key in keys.items()}
         return pa.table(table | {self.spec.name: found.take(order)})
 
     def running(self, *values: Any, by: Columns | None = None, **params: Any) -> pa.Array:
@@ -185,6 +182,13 @@ def look_ahead(bound: Bound, outputs: pa.Array, slots: Slots) -> pa.Array:
     """Give each row the output of the row that lies `rows_ahead` later in its key."""
     ahead = rows_ahead(bound)
     return outputs.take(slots.later(ahead)) if ahead else outputs
+
+
+def _without_view(array: pa.Array) -> pa.Array:
+    """Arrow cannot take rows of view types."""
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
 
 
 def _named(by: Columns | None) -> Mapping[str, Columns]:

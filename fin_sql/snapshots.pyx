@@ -96,6 +96,11 @@ cdef int examine(Bound bound, const uint8_t* magic, const uint8_t* header, int64
     return FINE
 
 
+def verify(States states, packed):
+    """Raise what `unpack` would, and change nothing."""
+    place(states, None, packed)
+
+
 def unpack(States states, Slots slots, packed):
     """Put packed states into slots; nothing is changed unless every one of them is accepted.
 
@@ -103,6 +108,11 @@ def unpack(States states, Slots slots, packed):
         StateVersionError: written by another kernel, version, or with other parameters.
         StateCorruptError: damaged, or never state of fin_sql.
     """
+    place(states, slots, packed)
+
+
+cdef int place(States states, Slots slots, packed) except -1:
+    """Examine packed states, then put them into slots where there are any."""
     packed = packed.cast(pa.large_binary())
     if packed.offset:
         packed = pa.concat_arrays([packed])
@@ -117,7 +127,7 @@ def unpack(States states, Slots slots, packed):
     cdef int32_t slot
     cdef bint grows = states.bound.kernel.grows
     if not n:
-        return
+        return 0
     ends = <const int64_t*> <uintptr_t> packed.buffers()[1].address
     if packed.buffers()[2] is not None:
         data = <const uint8_t*> <uintptr_t> packed.buffers()[2].address
@@ -128,6 +138,8 @@ def unpack(States states, Slots slots, packed):
             code = DAMAGED
         if code != FINE:
             raise refusal(states.bound, packed[i].as_py(), code)
+    if slots is None:
+        return 0
     states.reserve(slots.top)
     for i in range(n):
         slot = slots.values[i] if slots.values != NULL else 0
@@ -141,6 +153,7 @@ def unpack(States states, Slots slots, packed):
             memcpy(states.block(slot), data + ends[i] + PREFIX + head, room)
         if grows:
             (<Room*> states.block(slot)).bytes = held
+    return 0
 
 
 cdef refusal(Bound bound, bytes data, int code):

@@ -18,6 +18,7 @@ cdef class States:
     cdef int64_t size
     cdef char* states
     cdef char** blocks
+    cdef Py_ssize_t first_row           # what messages add to the number of a row
     cdef char* block(self, Py_ssize_t slot) noexcept nogil
     cdef int64_t block_bytes(self, Py_ssize_t slot) noexcept nogil
     cdef int enlarge(self, Py_ssize_t slot) noexcept nogil

@@ -124,16 +124,18 @@ cdef class States:
             total += self.block_bytes(i)
         return total
 
-    def run(self, list columns, Slots slots, Cancel cancel=None):
+    def run(self, list columns, Slots slots, Cancel cancel=None, Py_ssize_t first_row=0):
         """Move the states on by these rows and return the output of each, in row order.
 
-        An aggregate gives its running value. Shapes: n rows in, an Arrow array of n out.
+        An aggregate gives its running value. Shapes: n rows in, an Arrow array of n out. Messages
+        count rows from `first_row`.
 
         Raises:
             KernelError: the kernel refused a row; rows before it may have been taken.
             CancelledError: `cancel` was set.
         """
         out = self.bound.kernel.spec.returns
+        self.first_row = first_row
         if out.many:
             return self._run_lists(columns, slots.n)
         cdef Py_ssize_t n = slots.n, nulls = 0
@@ -144,6 +146,7 @@ cdef class States:
 
     def fold(self, list columns, Slots slots, Cancel cancel=None):
         """Take rows into an aggregate's states without asking for its value."""
+        self.first_row = 0
         self._blocks(columns, slots, cancel, None, None, self.c.step)
 
     def unfold(self, list columns, Slots slots, Cancel cancel=None):
@@ -261,6 +264,11 @@ cdef class States:
         spec = self.bound.kernel.spec
         if code == NO_MEMORY:
             raise MemoryError
+        shown = ", ".join(
+            f"{arg.name} = {shown_cell(column, row, arg.type)}"
+            for arg, column in zip(spec.args, columns)
+        )
+        row += self.first_row
         if code == TOO_LARGE:
             msg = (
                 f"{spec.who} at row {row}: the state of one key would need more than "
@@ -268,10 +276,6 @@ cdef class States:
                 "raise max_state_bytes or take fewer rows a group"
             )
             raise KernelError(msg, row, code)
-        shown = ", ".join(
-            f"{arg.name} = {shown_cell(column, row, arg.type)}"
-            for arg, column in zip(spec.args, columns)
-        )
         if code == REJECTED:
             reason = "no argument may be NULL, NaN or infinite"
         else:
@@ -375,6 +379,30 @@ cdef class States:
                 self._raise(TOO_LARGE, [], 0)
         if code < 0:
             self._raise(code, [], 0)
+
+    def keep(self, Slots live):
+        """Move the i-th of `live` to slot i, and free everything else."""
+        cdef Py_ssize_t i
+        cdef States kept = States(self.bound, self.max_state_bytes)
+        if self.size == 0:
+            return
+        self.reserve(live.top)
+        if self.blocks == NULL:
+            kept.states = <char*> calloc(max(1, live.n), self.size)
+        else:
+            kept.blocks = <char**> calloc(max(1, live.n), sizeof(char*))
+        if kept.states == NULL and kept.blocks == NULL:
+            raise MemoryError
+        kept.capacity = live.n
+        for i in range(live.n):
+            if self.blocks == NULL:
+                memcpy(kept.block(i), self.block(live.values[i]), self.size)
+            else:               # the block changes hands
+                kept.blocks[i] = self.blocks[live.values[i]]
+                self.blocks[live.values[i]] = NULL
+        self.states, kept.states = kept.states, self.states
+        self.blocks, kept.blocks = kept.blocks, self.blocks
+        self.capacity, kept.capacity = kept.capacity, self.capacity
 
     def clear_all(self, Slots slots):
         """Empty some slots."""

@@ -52,3 +52,30 @@ def quantile(x: Sequence[float], q: float) -> float:
     low = int(place)
     high = min(low + 1, len(ranked) - 1)
     return ranked[low] + (ranked[high] - ranked[low]) * (place - low)
+
+
+def exponential_weights(n: int, alpha: float) -> list[float]:
+    """alpha (1 - alpha)^age, the oldest value holding the rest, so that they sum to 1."""
+    return [(1 - alpha) ** (n - 1 - i) * (alpha if i else 1) for i in range(n)]
+
+
+def weighted_comoment(x: Sequence[float], y: Sequence[float], weights: Sequence[float]) -> float:
+    """Weighted mean of the products of deviations from the weighted means."""
+    mx = sum(w * v for w, v in zip(weights, x, strict=True))
+    my = sum(w * v for w, v in zip(weights, y, strict=True))
+    return sum(w * (a - mx) * (b - my) for w, a, b in zip(weights, x, y, strict=True))
+
+
+LONGEST_FILTER = 100_000
+
+
+def frac_diff_weights(d: float, tau: float) -> list[float]:
+    """w[0] = 1, w[k] = -w[k-1] (d - k + 1) / k, while |w[k]| >= tau; or the first tau of them."""
+    weights, k = [1.0], 1
+    while k < (tau if tau >= 1 else LONGEST_FILTER + 1):
+        following = -weights[k - 1] * (d - k + 1) / k
+        if tau < 1 and abs(following) < tau:
+            break
+        weights.append(following)
+        k += 1
+    return weights

@@ -11,7 +11,10 @@ from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._sorted cimport (
     SortedWindow, ranked_mad, ranked_median, sorted_bytes, sorted_push, sorted_rows,
 )
-from fin_sql.udfs._textbook import mean, moment, quantile, trailing
+from fin_sql.udfs._textbook import (
+    LONGEST_FILTER, exponential_weights, frac_diff_weights, mean, moment, quantile, trailing,
+    weighted_comoment,
+)
 from fin_sql.udfs._window cimport Spread, SpreadWindow, correlated, spread_bytes, spread_push
 
 
@@ -256,18 +259,6 @@ cdef void ewcorr_loop(Rows* r) noexcept nogil:
     drive(ewcorr, 2, 1, r)
 
 
-def weighted_comoment(x, y, weights):
-    """Weighted mean of the products of deviations from the weighted means."""
-    mx = sum(w * v for w, v in zip(weights, x))
-    my = sum(w * v for w, v in zip(weights, y))
-    return sum(w * (a - mx) * (b - my) for w, a, b in zip(weights, x, y))
-
-
-def exponential_weights(n, alpha):
-    """alpha (1 - alpha)^age, the oldest value holding the rest, so that they sum to 1."""
-    return [(1 - alpha) ** (n - 1 - i) * (alpha if i else 1) for i in range(n)]
-
-
 def ewcov_by_definition(x, y, alpha, bias):
     """Covariance under exponential weights, over 1 - sum of squared weights if unbiased."""
     found = []
@@ -485,21 +476,6 @@ cdef int frac_diff(void* state, const cell* p, const cell* x, cell* out) noexcep
         a += weight[k].f * ring[k]
     out[0].f = (a + b) + (c + d)
     return EMIT
-
-
-LONGEST_FILTER = 100_000
-
-
-def frac_diff_weights(d, tau):
-    """w[0] = 1, w[k] = -w[k-1] (d - k + 1) / k, while |w[k]| >= tau; or the first tau of them."""
-    weights, k = [1.0], 1
-    while k < (tau if tau >= 1 else LONGEST_FILTER + 1):
-        following = -weights[k - 1] * (d - k + 1) / k
-        if tau < 1 and abs(following) < tau:
-            break
-        weights.append(following)
-        k += 1
-    return weights
 
 
 def refuse_long(params):

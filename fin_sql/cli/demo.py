@@ -48,7 +48,7 @@ ORDER BY trades DESC"""
 
 def demo(
     rows: Annotated[int, typer.Option(min=1, max=10**8, help="Trades to simulate.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another market.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**60, help="Another one, another market.")] = 0,
 ) -> None:
     """Simulate a small market and compute features of its trades in SQL.
 

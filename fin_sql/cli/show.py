@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -33,10 +33,9 @@ def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
     room = width - 1
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if whole:
-            cells = [shown(value) for value in column.to_pylist()]
+            cells = texts(column)
         else:
-            first, last = column.slice(0, ends), column.slice(len(column) - ends)
-            cells = [*map(shown, first.to_pylist()), "…", *map(shown, last.to_pylist())]
+            cells = [*texts(column.slice(0, ends)), "…", *texts(column.slice(len(column) - ends))]
         room -= max(map(len, [name, *cells])) + 3
         if columns and room < 0:
             break
@@ -50,6 +49,14 @@ def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
     return table
 
 
+def texts(column: pa.ChunkedArray) -> list[str]:
+    """The values of a column in a few characters each; of a time the time of day."""
+    if pa.types.is_timestamp(column.type):
+        # By way of text: without pandas, Python has no time that is as fine.
+        column = pc.utf8_slice_codeunits(column.cast(pa.string()), 11, 23)
+    return [shown(value) for value in column.to_pylist()]
+
+
 def shown(value: Any) -> str:
     """One value in a few characters."""
     if value is None:
@@ -60,6 +67,4 @@ def shown(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.5g}" if abs(value) < 1e4 else f"{value:,.1f}"
-    if isinstance(value, datetime):
-        return value.strftime("%H:%M:%S.%f")[:-3]
     return str(value)

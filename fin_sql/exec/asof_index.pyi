@@ -1,5 +1,3 @@
-from typing import final
-
 import pyarrow as pa
 
 from fin_sql.columns import Column, Slots
@@ -7,10 +5,9 @@ from fin_sql.columns import Column, Slots
 DIRECTIONS: tuple[str, ...]
 TIES: tuple[str, ...]
 
-@final
 class AsofIndex:
     ordered: bool
-    def __init__(self, slots: Slots, times: Column) -> None: ...
+    def __new__(cls, slots: Slots, times: Column) -> AsofIndex: ...
     def match(
         self, slots: Slots, times: Column, direction: str, tolerance: int, ties: str
     ) -> pa.Array: ...

@@ -41,7 +41,8 @@ cdef inline bint absent(Column column, Py_ssize_t i) noexcept nogil:
     return not column.valid[i >> 3] >> (i & 7) & 1
 
 
-cdef inline int64_t first_above(const int64_t* times, Range* r, int64_t t, bint equal) noexcept nogil:
+cdef inline int64_t first_above(const int64_t* times, Range* r, int64_t t,
+                                bint equal) noexcept nogil:
     """The first row of a key with a time > t (>= t where `equal`).
 
     Left rows mostly come in order, so the search gallops away from where the last one ended.

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any
 
 import pyarrow as pa
 
@@ -8,7 +8,6 @@ from fin_sql.columns import Slots
 KEY_GROUPS: int
 KEY_TYPES: tuple[tuple[Callable[[pa.DataType], bool], int, int, tuple[pa.DataType, ...]], ...]
 
-@final
 class Keys:
     n_slots: int
     n_keys: int
@@ -25,10 +24,10 @@ class Keys:
     def groups_of(self, slots: Slots) -> pa.UInt16Array: ...
     def slots_of(self, keys: pa.LargeBinaryArray) -> Slots: ...
     def drop(self, slots: Slots) -> None: ...
+    def compacted(self, live: Slots) -> Keys: ...
 
-@final
 class KeyColumn:
-    def __init__(self, array: pa.Array) -> None: ...
+    def __new__(cls, array: pa.Array) -> KeyColumn: ...
 
 def key_group(key: bytes) -> int: ...
 def first_rows(slots: Slots) -> pa.Int64Array: ...

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from fin_sql.columns cimport Slots
 from fin_sql.columns import as_array
-from fin_sql.errors import ArgumentTypeError
+from fin_sql.errors import ArgumentTypeError, KernelError
 from fin_sql.exec._encode cimport (
     BYTES, DOUBLE, LONG_BYTES, NOTHING, TAG_BINARY, TAG_BOOL, TAG_CLOCK, TAG_DATE, TAG_DECIMAL,
     TAG_DOUBLE, TAG_INT, TAG_NULL, TAG_TEXT, TAG_TIME, UNSIGNED, WIDE, WORD,
@@ -161,28 +161,29 @@ cdef class Keys:
         if not arrays:
             self.find(0, NULL, 0)
             return Slots.single(n)
-        if len(arrays) == 1 and pa.types.is_dictionary(arrays[0].type):
+        if len(arrays) == 1 and len(arrays[0]) == n and pa.types.is_dictionary(arrays[0].type):
             return self._intern_dictionary(arrays[0])
         return self._intern_rows(arrays, n)
 
     cdef Slots _intern_dictionary(self, object array):
-        """Look each value of the dictionary up once, then the codes."""
-        cdef Py_ssize_t i, n = len(array), n_values
-        cdef Slots slots
-        if self.remap is None or not same_buffers(self.dictionary, array.dictionary):
-            self.remap = self._intern_rows([array.dictionary], len(array.dictionary))
-            self.dictionary = array.dictionary
-        slots = self.remap
-        n_values = slots.n
-        cdef const int32_t* found = slots.values
+        """Look each value of the dictionary up once, then the codes; unused values are no keys."""
+        cdef Py_ssize_t i, n = len(array), n_values = len(array.dictionary)
         cdef int32_t nothing = -1
-        cdef bint identity = True
-        for i in range(n_values):
-            identity = identity and found[i] == i
+        cdef bint identity
         codes = array.indices
         if codes.type != pa.int32():
             codes = codes.cast(pa.int32())
-        if identity and not codes.null_count:
+        if self.remap is None or not same_buffers(self.dictionary, array.dictionary):
+            self.remap = pa.allocate_buffer(n_values * 4)
+            self.dictionary = array.dictionary
+            self.unresolved = n_values
+            memset(<void*> <uintptr_t> self.remap.address, 0xFF, n_values * 4)
+        cdef int32_t* found = <int32_t*> <uintptr_t> self.remap.address
+        self._resolve(codes, found, n_values)
+        identity = self.unresolved == 0 and not codes.null_count
+        for i in range(n_values if identity else 0):
+            identity = identity and found[i] == i
+        if identity:
             return Slots.of(codes, self.n_slots)
         if codes.null_count:
             nothing = self.find(TAG_NULL, NULL, 0)
@@ -195,6 +196,33 @@ cdef class Keys:
                 out[i] = found[of_codes.values[i]] if of_codes.values[i] < n_values else nothing
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, target]), self.n_slots)
 
+    cdef int _resolve(self, object codes, int32_t* found, Py_ssize_t n_values) except -1:
+        """Intern the values that these codes are the first to use."""
+        cdef Py_ssize_t i, n_used = 0
+        cdef Slots rows = Slots.of(codes.drop_null(), n_values)
+        cdef Slots slots
+        if not self.unresolved:
+            return 0
+        buffer = pa.allocate_buffer(self.unresolved * 4)
+        cdef int32_t* used = <int32_t*> <uintptr_t> buffer.address
+        with nogil:
+            for i in range(rows.n):
+                if found[rows.values[i]] == -1:
+                    found[rows.values[i]] = -2
+                    used[n_used] = rows.values[i]
+                    n_used += 1
+                    if n_used == self.unresolved:
+                        break
+        if n_used == n_values:      # in the order of the dictionary: its codes may be the slots
+            for i in range(n_values):
+                used[i] = <int32_t> i
+        chosen = self.dictionary.take(pa.Array.from_buffers(pa.int32(), n_used, [None, buffer]))
+        slots = self._intern_rows([chosen], n_used)
+        for i in range(n_used):
+            found[used[i]] = slots.values[i]
+        self.unresolved -= n_used
+        return 0
+
     cdef Slots _intern_rows(self, list arrays, Py_ssize_t n):
         cdef Source sources[MAX_COLUMNS]
         cdef Py_ssize_t i, k, n_sources = len(arrays)
@@ -203,6 +231,9 @@ cdef class Keys:
         cdef KeyColumn column
         if n_sources > MAX_COLUMNS:
             raise ArgumentTypeError(f"a key may have {MAX_COLUMNS} columns, not {n_sources}")
+        for array in arrays:
+            if len(array) != n:
+                raise ArgumentTypeError(f"a key column must have {n} rows, has {len(array)}")
         columns = [KeyColumn(array) for array in arrays]
         for k, column in enumerate(columns):
             sources[k] = column.source
@@ -268,12 +299,12 @@ cdef class Keys:
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, target]), self.n_slots)
 
     def added(self):
-        """The slots of the keys that were added since the last call."""
-        found = pa.py_buffer((<uint8_t*> self.fresh)[:self.n_fresh * 4])
-        slots = Slots.of(pa.Array.from_buffers(pa.int32(), self.n_fresh, [None, found]),
-                         self.n_slots)
+        """The slots of the keys that were added since the last call, and are still known."""
+        cdef Py_ssize_t i
+        fresh = [self.fresh[i] for i in range(self.n_fresh)
+                 if self.known[self.fresh[i]].length >= 0]
         self.n_fresh = 0
-        return slots
+        return Slots.of(pa.array(fresh, pa.int32()), self.n_slots)
 
     def live(self):
         """The slots of all known keys."""
@@ -345,6 +376,22 @@ cdef class Keys:
             self.forget(slots.values[i] if slots.values != NULL else 0)
         if self.arena_garbage > 4096 and 2 * self.arena_garbage > self.arena_used:
             self._compact()
+
+    def compacted(self, Slots live):
+        """The same keys, the i-th of `live` in slot i; all others are forgotten."""
+        cdef Py_ssize_t i
+        cdef Known* old
+        cdef Known* new
+        cdef int32_t slot
+        cdef Keys keys = Keys()
+        keys.tick = self.tick
+        for i in range(live.n):
+            old = &self.known[live.values[i]]
+            slot = keys.add(old.tag, self.arena + old.at, old.length, old.hashed)
+            new = &keys.known[slot]
+            new.group, new.tick, new.changed = old.group, old.tick, old.changed
+        keys.n_fresh = 0
+        return keys
 
     cdef int _compact(self) except -1:
         """Rewrite the arena without the bytes of forgotten keys."""
@@ -448,9 +495,12 @@ cdef class KeyColumn:
         self.source.tag, self.source.kind, casts = chosen
         if pa.types.is_timestamp(kind) and kind.tz:
             casts = (pa.timestamp("ns", kind.tz), *casts)
-        for target in casts:
-            if array.type != target:
-                array = array.cast(target)
+        try:
+            for target in casts:
+                if array.type != target:
+                    array = array.cast(target)
+        except pa.ArrowInvalid as error:
+            raise KernelError(f"a key of type {kind} is out of range: {error}") from None
         self.array = array
         self.source.offset = array.offset
         buffers = [buffer.address if buffer else 0 for buffer in array.buffers()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from fin_sql.errors import (
     KernelError,
     NotStreamableError,
     OrderError,
+    SqlError,
     StateVersionError,
 )
 from fin_sql.exec.keys import Keys
@@ -24,7 +25,7 @@ from fin_sql.exec.last import LastPlaces
 from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
 from fin_sql.exec.order import Order, Piece
 from fin_sql.registry import lookup
-from fin_sql.snapshots import pack, unpack
+from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
 
 
@@ -86,11 +87,14 @@ class KernelWindow(Operator):
                 msg = f"{kernel.spec.who} looks ahead of its row and cannot run row by row"
                 raise NotStreamableError(msg)
             params = sorted(bound.params.items())
-            part = semantic_id(call.kernel, kernel.spec.version, params, call.args, *where)
+            part = semantic_id(kernel.spec.name, kernel.spec.version, params, call.args, *where)
             self._parts.append(part)
             self._computed[part] = call
             self._bound[part] = bound
         self._kinds = [_order_kind(schema.field(name)) for name in self.order_by]
+        if ttl_ns and self._kinds[:1] not in (["timestamp"], ["int64"]):
+            msg = f"ttl_ns needs a time as the first order column, was order_by {self.order_by}"
+            raise SqlError(msg)
         self._arrow_kinds = [ARROW_TYPES[kind] for kind in self._kinds]
         self._order_part = semantic_id("order", *where)
         self.id = semantic_id(self._order_part, *sorted(self._computed))
@@ -119,7 +123,7 @@ class KernelWindow(Operator):
                     column(rows[name], arg.type, f"{spec.who}: argument '{arg.name}'")
                     for name, arg in zip(call.args, spec.args, strict=True)
                 ]
-                found[part].append(self._states[part].run(columns, of_rows, self.cancel))
+                found[part].append(self._states[part].run(columns, of_rows, self.cancel, begin))
         outputs = [pa.concat_arrays(found[part]) for part in self._parts]
         names = [*batch.schema.names, *(call.name for call in self.calls)]
         arrays = [*batch.columns, *outputs]
@@ -139,27 +143,30 @@ class KernelWindow(Operator):
             try:
                 taken = self._last.follow([p.slice(begin) for p in places], slots.slice(begin))
             except KernelError as error:
-                raise self._misplaced(batch, begin + (error.row or 0), slots) from None
+                raise self._misplaced(batch, begin + (error.row or 0), slots, error) from None
             yield begin, taken
             begin += taken
             if begin == len(batch):
                 return
             self._clear(slots.slice(begin, 1))
 
-    def _misplaced(self, batch: pa.RecordBatch, row: int, slots: Slots) -> OrderError:
-        slot = slots[row]
-        key = {name: batch[name][row].as_py() for name in self.partition_by}
-        this = tuple(batch[name][row].as_py() for name in self.order_by)
-        if None in this:
-            msg = f"row {row} has NULL in its order columns {self.order_by}; filter such rows out"
+    def _misplaced(
+        self, batch: pa.RecordBatch, row: int, slots: Slots, error: KernelError
+    ) -> OrderError:
+        key = ", ".join(f"{name} = {_shown(batch[name], row)}" for name in self.partition_by)
+        where = f"row {row}{f' ({key})' if key else ''} has {_tuple(self.order_by)} = " + _tuple(
+            _shown(batch[name], row) for name in self.order_by
+        )
+        if error.code == KernelError.MISSING_ARGUMENT:
+            msg = f"{where}: NULL and NaN have no place in an order; filter such rows out"
             return OrderError(msg)
-        last = tuple(
-            pa.scalar(self._last.at(slot, k), kind).cast(batch[name].type).as_py()
+        last = _tuple(
+            _shown(pa.array([self._last.at(slots[row], k)], kind).cast(batch[name].type), 0)
             for k, (name, kind) in enumerate(zip(self.order_by, self._arrow_kinds, strict=True))
         )
         msg = (
-            f"row {row} (key {key}) has {self.order_by} = {this}, behind {last} of the row before "
-            f"it; the input must come in the order {self.needs()}: sort it, or correct order_by"
+            f"{where}, behind {last} of the row before it; the input must come in the order "
+            f"{self.needs()}: sort it, or correct order_by"
         )
         return OrderError(msg)
 
@@ -174,7 +181,7 @@ class KernelWindow(Operator):
     def _fetch(self, added: Slots) -> None:
         """Bring back what may have been evicted of the keys that this batch added."""
         if self.fetch is not None and len(added):
-            self._take(self.fetch(self._keys.bytes_of(added)))
+            self._take(pa.Table.from_batches([self.fetch(self._keys.bytes_of(added))], CHANGES))
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
         gone, self._gone = self._gone, []
@@ -198,19 +205,27 @@ class KernelWindow(Operator):
 
     def load(self, key_groups: Collection[int], reader: Reader) -> None:  # noqa: D102
         wanted = pa.array(sorted(key_groups), pa.uint16())
-        for batch in reader():
-            self._take(batch.filter(pc.is_in(batch["key_group"], wanted)))
+        batches = [batch.filter(pc.is_in(batch["key_group"], wanted)) for batch in reader()]
+        self._take(pa.Table.from_batches(batches, CHANGES))
 
-    def _take(self, batch: pa.RecordBatch) -> None:
+    def _take(self, changes: pa.Table) -> None:
+        """Put the last state of each key in its place; all of them are examined first."""
+        rows = changes.append_column("row", pa.array(np.arange(len(changes))))
+        last = rows.group_by(["part", "key"]).aggregate([("row", "max")])["row_max"]
+        changes = changes.take(last).filter(pc.field("state").is_valid())
         known = self._all_states()
-        batch = batch.filter(pc.is_valid(batch["state"]))
-        parts = batch["part"].unique().to_pylist()
-        if unknown := sorted(set(parts) - set(known)):
+        by_part = {
+            part: changes.filter(pc.field("part") == pa.scalar(part, pa.uint64())).combine_chunks()
+            for part in changes["part"].unique().to_pylist()
+        }
+        if unknown := sorted(set(by_part) - set(known)):
             msg = f"state of parts {unknown} belongs to another query; drop it or keep that query"
             raise StateVersionError(msg)
-        for part in parts:
-            rows = batch.filter(pc.equal(batch["part"], part))
-            unpack(known[part], self._keys.slots_of(rows["key"]), rows["state"])
+        packed = {part: _one_array(rows["state"]) for part, rows in by_part.items()}
+        for part in by_part:
+            verify(known[part], packed[part])
+        for part, rows in by_part.items():
+            unpack(known[part], self._keys.slots_of(_one_array(rows["key"])), packed[part])
         self._keys.added()
 
     def drop(self, key_groups: Collection[int]) -> None:  # noqa: D102
@@ -224,7 +239,13 @@ class KernelWindow(Operator):
 
         Returns:
             How many there were.
+
+        Raises:
+            SqlError: without `order_by` a key has no last time.
         """
+        if not self.order_by:
+            msg = "keys expire by the time of their last row: name it in order_by"
+            raise SqlError(msg)
         live = self._keys.live()
         old = self._last.before(live, before_ns)
         slots = live.filter(old)
@@ -240,6 +261,11 @@ class KernelWindow(Operator):
     def _forget(self, slots: Slots) -> None:
         self._clear(slots)
         self._keys.drop(slots)
+        if 4 * self._keys.n_keys < 3 * self._keys.n_slots:  # give memory back
+            live = self._keys.live()
+            for states in self._all_states().values():
+                states.keep(live)
+            self._keys = self._keys.compacted(live)
 
     def bytes_held(self) -> int:  # noqa: D102
         return self._keys.bytes_held + sum(s.bytes_held for s in self._all_states().values())
@@ -247,9 +273,24 @@ class KernelWindow(Operator):
     def evict(self, wanted: int) -> pa.RecordBatch:  # noqa: D102
         each = max(1, self.bytes_held() // max(1, self._keys.n_keys))
         slots = self._keys.coldest(-(-wanted // each))
-        left = self._changes_of(slots)
+        gone, self._gone = self._gone, []
+        left = pa.concat_batches([*gone, self._changes_of(slots)])
         self._forget(slots)
         return left
+
+
+def _shown(array: pa.Array, row: int) -> str:
+    """A value in words; times keep their nanoseconds."""
+    text = array.slice(row, 1).cast(pa.string())[0].as_py()
+    return "NULL" if text is None else str(text)
+
+
+def _tuple(words: Iterable[str]) -> str:
+    return f"({', '.join(words)})"
+
+
+def _one_array(chunked: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(chunked.chunks) if chunked.num_chunks else pa.nulls(0, chunked.type)
 
 
 def _order_kind(field: pa.Field) -> str:

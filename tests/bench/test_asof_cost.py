@@ -3,7 +3,6 @@
 BENCH_ROWS right rows (10 000 000) of BENCH_KEYS keys (1 000), tied times.
 """
 
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
