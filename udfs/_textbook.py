@@ -55,7 +55,7 @@ def quantile(x: Sequence[float], q: float) -> float:
 
 
 def exponential_weights(n: int, alpha: float) -> list[float]:
-    """alpha (1 - alpha)^age, the oldest value holding the rest, so that they sum to 1."""
+    """Alpha (1 - alpha)^age, the oldest value holding the rest, so that they sum to 1."""
     return [(1 - alpha) ** (n - 1 - i) * (alpha if i else 1) for i in range(n)]
 
 
