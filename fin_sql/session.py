@@ -80,6 +80,8 @@ def _constant(kernel: Kernel, i: int, array: pa.Array) -> Any:
             f"was {array[0]} and also {next(v for v in array if v != array[0])}"
         )
         raise SqlError(msg)
+    if pa.types.is_timestamp(array.type):  # Python's datetime has no nanoseconds
+        array = array.cast(pa.timestamp("ns", array.type.tz)).cast(pa.int64())
     return array[0].as_py()
 
 

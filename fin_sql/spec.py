@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from fin_sql.errors import SqlError, UnknownNameError
@@ -68,6 +69,8 @@ class Param:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
         if self.type == "bool":
             return "true or false"
+        if self.type == "timestamp":
+            return "a time (a datetime, or nanoseconds since 1970 UTC)"
         kind = "an integer in " if self.type == "int64" else "in "
         left = "(" if self.open_low or self.low == -math.inf else "["
         right = ")" if self.open_high or self.high == math.inf else "]"
@@ -97,6 +100,8 @@ class Param:
             return value if isinstance(value, bool) else None
         if isinstance(value, (bool, str)):
             return None
+        if self.type == "timestamp":
+            return _nanoseconds(value)
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -108,6 +113,14 @@ class Param:
         if self.type == "int64":
             return int(value) if number == int(value) else None
         return number
+
+
+def _nanoseconds(value: Any) -> int | None:
+    """A time since 1970 UTC; one without a zone is UTC."""
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
+    return value if isinstance(value, int) else None
 
 
 def _plain(bound: float) -> str:

@@ -180,7 +180,7 @@ def sql_is_the_direct_call(s: Subject) -> None:
     table = pa.table({"k": keys, "i": range(300)} | dict(zip(names, columns, strict=True)))
     ctx = register(SessionContext())
     ctx.from_arrow(table, name="t")
-    literals = [_literal(s.bound.params[p.name]) for p in s.spec.params]
+    literals = [_literal(s.bound.params[p.name], p.type) for p in s.spec.params]
     call = f"{s.spec.name}({', '.join([*names, *literals])})"
     if s.spec.shape == "aggregate":
         query = f"SELECT k, {call} AS y FROM t GROUP BY k ORDER BY k"  # noqa: S608  names only
@@ -196,7 +196,9 @@ def sql_is_the_direct_call(s: Subject) -> None:
     assert_same_bits(found.column("y").combine_chunks(), wanted, "OVER" if over else "rows")
 
 
-def _literal(value: Any) -> str:
+def _literal(value: Any, kind: str) -> str:
+    if kind == "timestamp":
+        return f"arrow_cast(CAST({value} AS BIGINT), 'Timestamp(Nanosecond, None)')"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -12,7 +12,7 @@ from fin_sql.spec import Arg, Out, Param, Spec
 # ---------------------------------------------------------------- probe_types
 
 cdef int probe_types(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
-    out[0].i = x[0].i + p[2].i
+    out[0].i = x[0].i + p[2].i - p[4].i
     out[1].i = not x[1].i
     out[2].i = x[2].i * (1 if p[0].i == 0 else -1)
     out[3].f = x[3].f + p[3].f
@@ -20,11 +20,11 @@ cdef int probe_types(void* state, const cell* p, const cell* x, cell* out) noexc
     return EMIT
 
 
-def probe_types_by_definition(ts, flag, n, x, direction, same, shift, add):
+def probe_types_by_definition(ts, flag, n, x, direction, same, shift, add, origin):
     words = ["up", "down"]
     word = direction if same else words[1 - words.index(direction)]
-    return {"t": ts + shift, "f": not flag, "i": n if direction == "up" else -n, "x": x + add,
-            "word": word}
+    i = n if direction == "up" else -n
+    return {"t": ts + shift - origin, "f": not flag, "i": i, "x": x + add, "word": word}
 
 
 define_scalar(Spec(
@@ -35,15 +35,18 @@ define_scalar(Spec(
     params=(Param("direction", type="text", choices=("up", "down")),
             Param("same", type="bool", default=True),
             Param("shift", 0, 10**18, type="int64", default=1),
-            Param("add", default=0.5)),
+            Param("add", default=0.5),
+            Param("origin", type="timestamp", default=0)),
     returns=Out(fields=(Out("timestamp", name="t", unit=None), Out("bool", name="f"),
                         Out("int64", name="i"), Out(name="x", unit=None),
                         Out("text", name="word", choices=("up", "down")))),
     nulls="propagate",
-    cases=({"direction": "up"}, {"direction": "down", "same": False, "shift": 7}),
+    cases=({"direction": "up"}, {"direction": "down", "same": False, "shift": 7},
+           {"direction": "up", "origin": 1_000_000_000}),
     definition=probe_types_by_definition,
     source="test",
-    example="SELECT probe_types(ts, true, seq, price, 'up', true, 1, 0.5) FROM trades",
+    example="SELECT probe_types(ts, true, seq, price, 'up', true, 1, 0.5, TIMESTAMP '2026-01-01') "
+            "FROM trades",
 ), probe_types)
 
 

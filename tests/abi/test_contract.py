@@ -1,7 +1,8 @@
 """What the contract offers beyond what the shipped kernels use."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -102,12 +103,24 @@ def test_growing_states_of_many_keys_grow_apart():
 def test_a_list_and_all_types_come_through_sql():
     ctx = fin_sql.register(SessionContext())
     found = ctx.sql(
-        "SELECT probe_list(n, 0.5) AS l, probe_types(t, n > 1, n, x, 'up', true, 1, 1.0) AS s "
+        "SELECT probe_list(n, 0.5) AS l, "
+        "probe_types(t, n > 1, n, x, 'up', true, 1, 1.0, TIMESTAMP '2025-12-31') AS s "
         "FROM (SELECT 2 AS n, TIMESTAMP '2026-01-01' AS t, 0.5 AS x)"
     ).to_pylist()
     assert found[0]["l"] == [{"k": 0, "y": 0.0}, {"k": 1, "y": 0.5}]
     assert found[0]["s"]["word"] == "up"
     assert found[0]["s"]["x"] == 1.5
+    assert found[0]["s"]["t"].value == 86_400 * 10**9 + 1
+
+
+@pytest.mark.parametrize(
+    "origin", [datetime(1970, 1, 1, 0, 0, 1), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), 10**9]
+)
+def test_a_time_as_a_parameter_is_a_datetime_or_nanoseconds(origin):
+    found = apply("probe_types", pa.array([10**9]), [True], [1], [1.0], "up", origin=origin)
+    assert found.field("t").cast(pa.int64()).to_pylist() == [1]
+    with pytest.raises(SqlError, match="'origin' must be a time .* was 'now'"):
+        apply("probe_types", pa.array([1]), [True], [1], [1.0], "up", origin="now")
 
 
 def test_the_cancel_flag_stops_a_run():
@@ -224,3 +237,15 @@ def test_a_users_kernel_keeps_the_laws(name):
     assert len(checks) >= 6
     for check in checks:
         check()
+
+
+def test_the_kernel_of_the_docs_compiles_and_keeps_the_laws(kernels_of):
+    page = (Path(__file__).parents[2] / "docs" / "writing-a-kernel.md").read_text()
+    own = kernels_of("energy", page.partition("```cython\n")[2].partition("```")[0])
+    KERNELS.update(own)
+    try:
+        assert apply("energy", [3.0, 4.0]).to_pylist() == [3.0, 5.0]
+        for check in checks_for("energy"):
+            check()
+    finally:
+        del KERNELS["energy"]
