@@ -43,7 +43,8 @@ define_ring(Spec(
     cases=({"window": 4, "alpha": 0.3}, {"window": 10, "alpha": 0.1}, {"window": 1}),
     definition=historical_var_by_definition,
     source="Jorion (2006), Value at Risk, 3rd ed., ch. 10; quantile type 7",
-    notes="Positive is a loss.",
+    notes="Positive is a loss. The ranks of the window are kept as a sorted array: the cost of a row "
+          "is that of a search and one move of memory, and grows with windows of many thousands.",
     bound="16 bytes a row of the window",
     example="SELECT ts, historical_var(pnl, 0.05, 100) OVER (PARTITION BY symbol ORDER BY ts, seq) "
             "FROM (SELECT *, price - lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl "
