@@ -26,7 +26,7 @@ cdef inline int64_t lower_bound(const double* ranked, int64_t n, double x) noexc
         return 0
     while n > 1:
         half = n >> 1
-        base = base + half if base[half - 1] < x else base
+        base += half & -<int64_t> (base[half - 1] < x)      # a mask: a branch would be a guess
         n -= half
     return (base - ranked) + (base[0] < x)
 
@@ -88,14 +88,14 @@ cdef inline double ranked_mad(const double* ranked, int64_t n, double centre) no
     cdef int64_t k = (n >> 1) + (n & 1)
     cdef int64_t low = k - (n - split) if k > n - split else 0
     cdef int64_t high = k if k < split else split
-    cdef int64_t i
+    cdef int64_t i, half, less, rest = high - low
     cdef double left, right, largest
-    while low < high:
-        i = (low + high) >> 1
-        if centre - ranked[split - 1 - i] < ranked[split + k - i - 1] - centre:
-            low = i + 1
-        else:
-            high = i
+    while rest > 0:
+        half = rest >> 1
+        i = low + half
+        less = -<int64_t> (centre - ranked[split - 1 - i] < ranked[split + k - i - 1] - centre)
+        low += (half + 1) & less
+        rest = (half & ~less) | ((rest - half - 1) & less)
     left = centre - ranked[split - low] if low > 0 else 0.0
     right = ranked[split + k - low - 1] - centre if k > low else 0.0
     largest = left if left > right else right

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t
 
-from fin_sql.abi cimport ABSENT, EMIT, cell, define_ring
+from fin_sql.abi cimport ABSENT, EMIT, Rows, cell, define_ring, drive
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._sorted cimport SortedWindow, ranked_quantile, sorted_bytes, sorted_push
 from fin_sql.udfs._textbook import quantile, trailing
@@ -14,13 +14,17 @@ cdef int64_t historical_var_bytes(const cell* p) noexcept nogil:
     return sorted_bytes(p[1].i)
 
 
-cdef int historical_var(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int historical_var(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef SortedWindow* s = <SortedWindow*> state
     cdef double* ranked = sorted_push(s, p[1].i, x[0].f)
     if s.n < p[1].i:
         return ABSENT
     out[0].f = -ranked_quantile(ranked, s.n, p[0].f)
     return EMIT
+
+
+cdef void historical_var_loop(Rows* r) noexcept nogil:
+    drive(historical_var, 1, 1, r)
 
 
 def historical_var_by_definition(pnl, alpha, window):
@@ -43,10 +47,10 @@ define_ring(Spec(
     cases=({"window": 4, "alpha": 0.3}, {"window": 10, "alpha": 0.1}, {"window": 1}),
     definition=historical_var_by_definition,
     source="Jorion (2006), Value at Risk, 3rd ed., ch. 10; quantile type 7",
-    notes="Positive is a loss. The ranks of the window are kept as a sorted array: the cost of a row "
-          "is that of a search and one move of memory, and grows with windows of many thousands.",
+    notes="Positive is a loss. The ranks of the window are kept as a sorted array: a row costs a "
+          "search and one move of memory, which grows with windows of many thousands.",
     bound="16 bytes a row of the window",
     example="SELECT ts, historical_var(pnl, 0.05, 100) OVER (PARTITION BY symbol ORDER BY ts, seq) "
             "FROM (SELECT *, price - lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl "
             "FROM trades)",
-), historical_var, historical_var_bytes)
+), historical_var, historical_var_bytes, historical_var_loop)

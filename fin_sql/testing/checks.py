@@ -39,7 +39,8 @@ class Subject:
 
     def draw(self, rows: int = 300, missing: float | None = None) -> Rows:
         """Argument columns, by default with some missing values."""
-        return draw(self.spec, self.rng, rows, self.missing if missing is None else missing)
+        missing = self.missing if missing is None else missing
+        return draw(self.spec, self.rng, rows, missing, self.bound.params)
 
     def run(self, columns: Rows, states: States | None = None, slots: Slots | None = None) -> Any:
         """Outputs row by row; of an aggregate the running values."""
@@ -183,10 +184,14 @@ def equals_its_definition(s: Subject) -> None:
         columns = [finite(column) for column in columns]
     lists = plain(s.spec, columns)
     if s.spec.shape == "aggregate":
+        running = s.run(columns)
         for end in (0, 1, 2, 60, 120):
             wanted = s.textbook(without_missing([column[:end] for column in lists])[1])
-            found = as_plain(s.fold(part(columns, 0, end)).values(1))
-            assert_close(found, [wanted], s.spec.tolerance, f"first {end} rows")
+            found = s.fold(part(columns, 0, end)).values(1)
+            what = f"first {end} rows"
+            assert_close(as_plain(found), [wanted], s.spec.tolerance, what, as_plain(running))
+            if end:
+                assert_same_bits(running.slice(end - 1, 1), found, f"running, {what}")
         return
     found = as_plain(s.apply(columns))
     if s.spec.nulls == "row" and s.spec.shape == "window":
@@ -253,13 +258,14 @@ def batches_do_not_matter(s: Subject) -> None:
 def the_future_leaves_the_past(s: Subject) -> None:
     """Other rows from t on leave the outputs before t, as far as the kernel looks ahead."""
     columns, others = s.draw(200), s.draw(200)
-    t = 120
-    mixed = [
-        pa.concat_arrays([a.slice(0, t), b.slice(t)]) for a, b in zip(columns, others, strict=True)
-    ]
-    past = t - rows_ahead(s.bound)
-    found, wanted = s.apply(mixed), s.apply(columns)
-    assert_same_bits(found.slice(0, past), wanted.slice(0, past), "past")
+    wanted = s.apply(columns)
+    for t in (120, *s.rng.integers(1, 200, 3).tolist()):
+        mixed = [
+            pa.concat_arrays([a.slice(0, t), b.slice(t)])
+            for a, b in zip(columns, others, strict=True)
+        ]
+        past = max(0, t - rows_ahead(s.bound))
+        assert_same_bits(s.apply(mixed).slice(0, past), wanted.slice(0, past), "past")
 
 
 # ---------------------------------------------------------------- merge and retract
@@ -269,8 +275,12 @@ def the_future_leaves_the_past(s: Subject) -> None:
 def merged_parts_are_one_pass(s: Subject) -> None:
     """Parts of the rows in order, some of them empty or without any value, merge to the whole."""
     columns = s.draw(200)
-    empty = part(columns, 0, 0)
-    wanted = as_plain(s.fold(columns).values(1))
+    empty, running = part(columns, 0, 0), as_plain(s.run(columns))
+    wanted = running[-1:]
+    for left, right in ((columns, empty), (empty, columns)):
+        whole = s.fold(left)
+        whole.merge(0, s.fold(right), 0)
+        assert_close(as_plain(whole.values(1)), wanted, 1e-14, "with nothing", running)
     parts = [s.fold(part(columns, begin, end)) for begin, end in cuts(s.rng, 200, 6)]
     parts.insert(2, s.fold(empty))
     if s.spec.nulls != "reject":
@@ -279,26 +289,27 @@ def merged_parts_are_one_pass(s: Subject) -> None:
     one_by_one = s.fold(empty)
     for other in parts:
         one_by_one.merge(0, other, 0)
-    assert_close(as_plain(one_by_one.values(1)), wanted, 1e-9, "from the left")
+    assert_close(as_plain(one_by_one.values(1)), wanted, 1e-9, "from the left", running)
     while len(parts) > 1:
         parts[-2].merge(0, parts.pop(), 0)
-    assert_close(as_plain(parts[0].values(1)), wanted, 1e-9, "from the right")
+    assert_close(as_plain(parts[0].values(1)), wanted, 1e-9, "from the right", running)
     ordered = any(arg.type == "timestamp" for arg in s.spec.args)
     if not ordered:
         late, early = s.fold(part(columns, 90, 200)), s.fold(part(columns, 0, 90))
         late.merge(0, early, 0)
-        assert_close(as_plain(late.values(1)), wanted, 1e-9, "in the other order")
+        assert_close(as_plain(late.values(1)), wanted, 1e-9, "in the other order", running)
 
 
 @law(lambda kernel: kernel.retractable)
 def rows_taken_back_leave_no_trace(s: Subject) -> None:
     """What is taken back from the front is as if it had never come."""
     columns = s.draw(200)
-    states = s.fold(columns)
+    states, running = s.fold(columns), as_plain(s.run(columns))
     for begin, end in ((0, 1), (1, 60), (60, 150)):
         states.unfold(columns_of(s.spec, part(columns, begin, end)), Slots.single(end - begin))
         wanted = as_plain(s.fold(part(columns, end, 200)).values(1))
-        assert_close(as_plain(states.values(1)), wanted, 1e-9, f"without the first {end}")
+        found = as_plain(states.values(1))
+        assert_close(found, wanted, 1e-9, f"without the first {end}", running)
     states.unfold(columns_of(s.spec, part(columns, 150, 200)), Slots.single(50))
     nothing = as_plain(States(s.bound).values(1))
     assert_close(as_plain(states.values(1)), nothing, 0.0, "without any")

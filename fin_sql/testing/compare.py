@@ -41,15 +41,22 @@ def _leaves(array: pa.Array) -> list[Any]:
     return [there, values.view(np.int64) if values.dtype == np.float64 else values]
 
 
-def assert_close(found: Sequence[Any], wanted: Sequence[Any], tolerance: float, what: str) -> None:
+def assert_close(
+    found: Sequence[Any],
+    wanted: Sequence[Any],
+    tolerance: float,
+    what: str,
+    among: Sequence[Any] = (),
+) -> None:
     """Raise AssertionError at the first value that is off by more than a relative tolerance.
 
     Values are None, numbers, texts, dicts or lists of them. Numbers of one place are also given
-    `tolerance` times the largest of that place, for those that should be near 0.
+    `tolerance` times the largest of that place in `wanted` and `among`, for those that should be
+    near 0.
     """
     assert len(found) == len(wanted), f"{what}: {len(found)} rows, wanted {len(wanted)}"
     floors: dict[str, float] = {}
-    for value in wanted:
+    for value in (*wanted, *among):
         for place, number in _numbers(value):
             floors[place] = max(floors.get(place, 0.0), abs(number) * tolerance)
     for row, (left, right) in enumerate(zip(found, wanted, strict=True)):

@@ -16,7 +16,13 @@ Rows = list[pa.Array]
 START_NS = 1_767_600_000_000_000_000  # 2026-01-05
 
 
-def draw(spec: Spec, rng: np.random.Generator, rows: int, missing: float = 0.0) -> Rows:
+def draw(
+    spec: Spec,
+    rng: np.random.Generator,
+    rows: int,
+    missing: float = 0.0,
+    params: Mapping[str, Any] | None = None,
+) -> Rows:
     """Argument columns of a kernel.
 
     Shapes: one array of `rows` for each argument. Doubles have ties and repeated values.
@@ -26,8 +32,21 @@ def draw(spec: Spec, rng: np.random.Generator, rows: int, missing: float = 0.0) 
         rng: the source of all chance.
         rows: how many.
         missing: share of values that are NULL, and in doubles NaN or infinite as often.
+        params: values of a unit that one of these has come in its size: volumes of about a
+            bucket, prices about a limit.
     """
-    return [_column(arg, rng, rows, missing) for arg in spec.args]
+    sizes = {}
+    for param in reversed(spec.params):
+        value = (params or {}).get(param.name)
+        if unit_powers(param.unit) and isinstance(value, float) and 0.0 < value < np.inf:
+            sizes[param.unit] = value
+    columns = [_column(arg, rng, rows, missing) for arg in spec.args]
+    return [
+        _times(array, sizes[arg.unit] / (100.0 if arg.domain == "positive" else 1.0))
+        if arg.type == "float64" and arg.unit in sizes
+        else array
+        for array, arg in zip(columns, spec.args, strict=True)
+    ]
 
 
 def _column(arg: Arg, rng: np.random.Generator, rows: int, missing: float) -> pa.Array:
@@ -46,10 +65,11 @@ def _values(arg: Arg, rng: np.random.Generator, rows: int) -> Any:
         return rng.random(rows) < 0.5
     if arg.type == "timestamp":
         return START_NS + np.cumsum(rng.integers(0, 3, rows)) * 250_000_000
-    if arg.type == "int64":
-        return rng.integers(0, 50, rows)
     if arg.domain == "sign":
-        return rng.choice([-1.0, 0.0, 1.0], rows, p=[0.45, 0.1, 0.45])
+        signs = rng.choice([-1.0, 0.0, 1.0], rows, p=[0.45, 0.1, 0.45])
+        return signs.astype(np.int64) if arg.type == "int64" else signs
+    if arg.type == "int64":
+        return rng.integers(int(arg.domain == "positive"), 50, rows)
     steps = np.round(rng.normal(size=rows), 1)
     if arg.domain == "positive":
         return np.maximum(np.round(100.0 + np.cumsum(steps), 2), 0.01)
@@ -62,10 +82,14 @@ def scaled(columns: Rows, spec: Spec, factor: float, unit: str) -> Rows:
     for array, arg in zip(columns, spec.args, strict=True):
         power = unit_powers(arg.unit).get(unit, 0)
         if power and arg.type == "float64":
-            numbers = array.to_numpy(zero_copy_only=False) * factor**power
-            array = pa.array(numbers, mask=array.is_null().to_numpy(zero_copy_only=False))
+            array = _times(array, factor**power)
         found.append(array)
     return found
+
+
+def _times(array: pa.Array, factor: float) -> pa.Array:
+    numbers = array.to_numpy(zero_copy_only=False) * factor
+    return pa.array(numbers, mask=array.is_null().to_numpy(zero_copy_only=False))
 
 
 def scaled_params(
