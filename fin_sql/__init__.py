@@ -1,11 +1,13 @@
 """fin_sql: SQL for market data on Apache DataFusion.
 
-`register` installs the kernels in a DataFusion session, `kernel` calls one from Python,
-`functions` lists them, `asof_join` joins two tables by key and time.
+`connect` opens a session with kernels, windows and ASOF JOIN in SQL. `register` installs the
+kernels in a DataFusion session, `kernel` calls one from Python, `functions` lists them, `asof_join`
+joins two tables by key and time.
 """
 
 from fin_sql.asof import asof_join
 from fin_sql.catalogue import functions
+from fin_sql.connection import connect
 from fin_sql.errors import (
     ArgumentTypeError,
     CancelledError,
@@ -13,6 +15,7 @@ from fin_sql.errors import (
     KernelError,
     NotStreamableError,
     OrderError,
+    SourceError,
     SqlError,
     StateCorruptError,
     StateError,
@@ -29,12 +32,14 @@ __all__ = [
     "KernelError",
     "NotStreamableError",
     "OrderError",
+    "SourceError",
     "SqlError",
     "StateCorruptError",
     "StateError",
     "StateVersionError",
     "UnknownNameError",
     "asof_join",
+    "connect",
     "functions",
     "kernel",
     "register",

@@ -1,4 +1,4 @@
-"""ASOF join of two tables from Python, with the semantics that SQL's ASOF JOIN will have."""
+"""ASOF join of two tables from Python, with the semantics of SQL's ASOF JOIN."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fin_sql.columns import Slots, column
 from fin_sql.errors import ArgumentTypeError, SqlError, UnknownNameError
-from fin_sql.exec.asof_index import DIRECTIONS, TIES, AsofIndex
-from fin_sql.exec.keys import Keys
+from fin_sql.exec.asof import AsofJoin
+from fin_sql.exec.asof_index import DIRECTIONS, TIES
+from fin_sql.exec.batch import bounded
 
 Names = str | Sequence[str | tuple[str, str]]
 
+SIDES = ("left", "right")
+BATCH = 65_536
 ALIASES = {"backward": ">=", "forward": "<="}
 
 
@@ -72,28 +74,45 @@ def asof_join(
         _comparable(
             _column(left, one, "left").type, _column(right, other, "right").type, one, other
         )
-    keys = Keys()
-    times = _times(left, right, left_on, right_on)
-    right_slots = _slots(keys, right, [r for _, r in pairs], "right")
-    left_slots = _slots(keys, left, [name for name, _ in pairs], "left")
-    index = AsofIndex(right_slots, times[1])
-    if not index.ordered:
-        rows = pc.array_sort_indices(_column(right, right_on, "right"))
-        right = right.take(rows)
-        index = AsofIndex(
-            _slots(keys, right, [r for _, r in pairs], "right"),
-            _times(left, right, left_on, right_on)[1],
-        )
-    found = index.match(left_slots, times[0], direction, _nanoseconds(tolerance), ties)
-    if how == "inner":
-        met = found.is_valid()
-        left, found = left.filter(met), found.filter(met)
+    for table, name, side in ((left, left_on, "left"), (right, right_on, "right")):
+        _column(table, name, side)
+    _same_times(left, right, left_on, right_on)
+    index = not _in_order(left, left_on) or not _in_order(right, right_on)
+    if index:
+        right = right.take(pc.sort_indices(right, [(right_on, "ascending")]))
     dropped = {r for _, r in pairs} | ({right_on} if left_on == right_on else set())
-    payload = right.select([name for name in right.column_names if name not in dropped])
-    matched = payload.take(found)
-    names = [name + suffix if name in left.column_names else name for name in matched.column_names]
-    fields = [*left.schema, *(f.with_name(n) for f, n in zip(matched.schema, names, strict=True))]
-    return pa.table([*left.columns, *matched.columns], schema=pa.schema(fields))
+    payload = [name for name in right.column_names if name not in dropped]
+    join = AsofJoin(
+        left.schema,
+        right.schema,
+        on=(left_on, right_on),
+        by=pairs,
+        direction=direction,
+        tolerance_ns=_nanoseconds(tolerance),
+        how=how,
+        ties=ties,
+        payload=[(name, name + suffix if name in left.column_names else name) for name in payload],
+        loop="index" if index or direction not in (">=", ">") else "time",
+    )
+    batches = list(bounded(join, [left.to_reader(BATCH), right.to_reader(BATCH)]))
+    return pa.Table.from_batches(batches, join.schema)
+
+
+def _in_order(table: pa.Table, name: str) -> bool:
+    """Whether a time column ascends; a NULL has no place."""
+    times = table.column(name)
+    if times.null_count:
+        return False
+    last = None
+    for chunk in times.chunks:
+        if not len(chunk):
+            continue
+        if last is not None and pc.less(chunk[0], last).as_py():
+            return False
+        if not pc.all(pc.less_equal(chunk.slice(0, len(chunk) - 1), chunk.slice(1))).as_py():
+            return len(chunk) < 2
+        last = chunk[len(chunk) - 1]
+    return True
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -139,44 +158,29 @@ def _comparable(left: pa.DataType, right: pa.DataType, one: str, other: str) -> 
     raise ArgumentTypeError(msg)
 
 
-def _times(left: pa.Table, right: pa.Table, left_on: str, right_on: str) -> tuple[Any, Any]:
-    """The time columns of both sides as cells that compare."""
-    arrays = _column(left, left_on, "left"), _column(right, right_on, "right")
+def _same_times(left: pa.Table, right: pa.Table, left_on: str, right_on: str) -> None:
+    """Times compare if both have a zone, both have none, or both are integers."""
+    types = left.schema.field(left_on).type, right.schema.field(right_on).type
     kinds = [
-        (pa.types.is_timestamp(a.type) or pa.types.is_date(a.type), getattr(a.type, "tz", None))
-        for a in arrays
+        (pa.types.is_timestamp(t) or pa.types.is_date(t), getattr(t, "tz", None) is None)
+        for t in types
     ]
-    if kinds[0][0] != kinds[1][0] or (kinds[0][1] is None) != (kinds[1][1] is None):
+    for name, kind, timed, side in zip((left_on, right_on), types, kinds, SIDES, strict=True):
+        if not timed[0] and not pa.types.is_integer(kind):
+            msg = f"asof_join: {side} time '{name}' must be TIMESTAMP, was {kind}; cast it"
+            raise ArgumentTypeError(msg)
+    if kinds[0] != kinds[1]:
         msg = (
             f"asof_join: the times must be both with a zone, both without, or both integers, were "
-            f"{arrays[0].type} and {arrays[1].type}; cast one of them"
+            f"{types[0]} and {types[1]}; cast one of them"
         )
         raise ArgumentTypeError(msg)
-    return (
-        column(arrays[0], "timestamp", f"asof_join: left time '{left_on}'"),
-        column(arrays[1], "timestamp", f"asof_join: right time '{right_on}'"),
-    )
 
 
-def _slots(keys: Keys, table: pa.Table, names: Sequence[str], side: str) -> Slots:
-    """The key of each row, -1 where a part of it is NULL or NaN."""
-    columns = [_column(table, name, side) for name in names]
-    slots = keys.intern(columns, len(table))
-    nothing = None
-    for array in columns:
-        missing = pc.is_null(array, nan_is_null=pa.types.is_floating(array.type))
-        if pc.any(missing).as_py():
-            nothing = missing if nothing is None else pc.or_(nothing, missing)
-    if nothing is None:
-        return slots
-    none = pa.scalar(-1, pa.int32())
-    return Slots.of(pc.if_else(nothing, none, slots.array()), slots.top)
-
-
-def _nanoseconds(tolerance: timedelta | int | None) -> int:
-    """A tolerance as an integer, -1 for any distance."""
+def _nanoseconds(tolerance: timedelta | int | None) -> int | None:
+    """A tolerance as an integer."""
     if tolerance is None:
-        return -1
+        return None
     if isinstance(tolerance, int) and not isinstance(tolerance, bool):
         value = tolerance
     else:

@@ -59,6 +59,12 @@ class OrderError(FinSqlError, ValueError):
     sqlstate = "22000"
 
 
+class SourceError(FinSqlError, OSError):
+    """Rows that lie outside cannot be read; the message names the place."""
+
+    sqlstate = "08000"
+
+
 class StateError(FinSqlError):
     """Kept state cannot be used; the message says what an operator can do."""
 

@@ -7,6 +7,7 @@ DEFAULT_MAX_STATE_BYTES: int
 
 class Cancel:
     def set(self) -> None: ...
+    def check(self) -> None: ...
 
 class States:
     bound: Bound

@@ -32,6 +32,11 @@ cdef class Cancel:
         """Stop every run that was given this flag, within 8 192 rows."""
         self.flag = 1
 
+    def check(self):
+        """Raise CancelledError once it is set."""
+        if self.flag:
+            raise CancelledError("the query was cancelled")
+
 
 cdef class States:
     """One block of state for each slot of a bound kernel.

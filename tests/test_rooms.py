@@ -22,10 +22,15 @@ ROOMS = {
     ),
     "udfs": (["fin_sql.udfs"], ["spec", "registry", "abi"]),
     "exec": (["fin_sql.exec"], ["errors", "spec", "registry", "abi"]),
-    "catalog": (["fin_sql.catalog"], ["errors", "exec"]),
+    "catalog": (["fin_sql.catalog"], ["errors", "abi", "exec"]),
+    "sql": (["fin_sql.sql"], ["errors", "registry", "abi", "exec"]),
     "kernel": (["fin_sql.kernel"], ["errors", "spec", "registry", "abi", "exec"]),
     "asof": (["fin_sql.asof"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
+    "context": (
+        ["fin_sql.connection", "fin_sql.context", "fin_sql.query"],
+        ["errors", "abi", "exec", "catalog", "sql", "session"],
+    ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec", "catalogue"]),
     # The kit runs kernels in SQL too: it is an edge, as the command line is.
@@ -35,18 +40,26 @@ ROOMS = {
     ),
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],
-        ["errors", "registry", "catalogue", "docs", "session", "testing"],
+        ["errors", "registry", "catalogue", "docs", "sql", "session", "context", "testing"],
     ),
-    "front": (["fin_sql"], ["errors", "asof", "kernel", "session", "catalogue"]),
+    "front": (["fin_sql"], ["errors", "asof", "kernel", "session", "context", "catalogue"]),
 }
 
 # Packages from outside: which modules may import them. What is not here, nobody may.
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
-    "numpy": ["fin_sql.exec", "fin_sql.testing"],
+    "numpy": ["fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing"],
+    "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
-    "datafusion": ["fin_sql.session", "fin_sql.testing.more_checks", "fin_sql.cli.demo"],
+    "polars": ["fin_sql.query"],
+    "datafusion": [
+        "fin_sql.session",
+        "fin_sql.context",
+        "fin_sql.exec.fragment",
+        "fin_sql.testing.more_checks",
+        "fin_sql.cli.demo",
+    ],
     "rich": ["fin_sql.cli"],
     "typer": ["fin_sql.cli"],
 }

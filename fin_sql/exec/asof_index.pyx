@@ -2,11 +2,10 @@
 
 import pyarrow as pa
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memset
 
 from fin_sql.columns cimport Column, Slots
-from fin_sql.errors import SqlError
 
 DIRECTIONS = (">=", ">", "<=", "<", "nearest")
 TIES = ("last", "first", "error")
@@ -146,7 +145,8 @@ cdef class AsofIndex:
     def match(self, Slots slots, Column times, str direction, int64_t tolerance, str ties):
         """The right row that each left row meets.
 
-        Shapes: n left rows in; an int64 Arrow array of n, NULL where nothing matches.
+        Shapes: n left rows in; a buffer of n int64, -1 where nothing matches, -2 where several
+        do and `ties` is "error".
 
         Args:
             slots: the key of each left row; -1, or one that the right side does not have, matches
@@ -155,19 +155,14 @@ cdef class AsofIndex:
             direction: how the left time must compare with the right one, or "nearest".
             tolerance: the largest distance, inclusive; negative means any.
             ties: which of several right rows of one key and time is taken.
-
-        Raises:
-            SqlError: `ties` is "error" and a left row meets several; the message has its row.
         """
-        cdef Py_ssize_t i, n = slots.n, missing = 0, tied = -1
+        cdef Py_ssize_t i, n = slots.n
         cdef int way = DIRECTIONS.index(direction), tie = TIES.index(ties)
         cdef const int64_t* right_times = <const int64_t*> <uintptr_t> self._times.address
         cdef const int64_t* rows = <const int64_t*> <uintptr_t> self._rows.address
         cdef Range* ranges = <Range*> <uintptr_t> self._ranges.address
         found = pa.allocate_buffer(n * 8)
-        flags = pa.allocate_buffer(n)
         cdef int64_t* out = <int64_t*> <uintptr_t> found.address
-        cdef uint8_t* there = <uint8_t*> <uintptr_t> flags.address
         cdef int32_t slot
         cdef int64_t row
         with nogil:
@@ -176,22 +171,8 @@ cdef class AsofIndex:
                 row = NOTHING
                 if 0 <= slot < self.n_keys and not absent(times, i):
                     row = meet(right_times, &ranges[slot], times.values[i].i, way, tie, tolerance)
-                if row == TIED:
-                    tied = i
-                    break
-                there[i] = row >= 0
-                missing += row < 0
-                out[i] = rows[row] if row >= 0 else 0
-        if tied >= 0:
-            raise SqlError(
-                f"ASOF join: left row {tied} meets several right rows of one key and time; "
-                "write TIES LAST or TIES FIRST, or make the right side unique"
-            )
-        validity = None
-        if missing:
-            validity = pa.Array.from_buffers(pa.uint8(), n, [None, flags])
-            validity = validity.cast(pa.bool_()).buffers()[1]
-        return pa.Array.from_buffers(pa.int64(), n, [validity, found], missing)
+                out[i] = rows[row] if row >= 0 else row
+        return found
 
 
 cdef inline int64_t distance(int64_t a, int64_t b) noexcept nogil:

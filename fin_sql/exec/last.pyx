@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memset
 
 from fin_sql.abi cimport ABSENT, Bound, Functions, Kernel, cell
-from fin_sql.columns cimport Slots
+from fin_sql.columns cimport Column, Slots
 from fin_sql.errors import KernelError
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.states cimport States
@@ -115,3 +115,32 @@ class LastPlaces:
             place is None or place < event_ns
             for place in (self.at(slots[i], 0) for i in range(slots.n))
         ], pa.bool_())
+
+
+def last_peers(Slots slots, list columns):
+    """For each row the last row of its key that is equal in all order columns.
+
+    Rows of one key and equal order follow each other within the key; an int64 Arrow array.
+    """
+    cdef Py_ssize_t i, n = slots.n, row
+    cdef int k, n_columns = len(columns)
+    cdef int32_t slot
+    cdef bint same
+    cdef const cell* values[MAX_ORDER]
+    for k in range(n_columns):
+        values[k] = (<Column> columns[k]).values
+    found = pa.allocate_buffer(n * 8)
+    newest = pa.allocate_buffer(8 * max(1, slots.top))
+    cdef int64_t* out = <int64_t*> <uintptr_t> found.address
+    cdef int64_t* last = <int64_t*> <uintptr_t> newest.address
+    with nogil:
+        memset(last, 0xFF, 8 * slots.top)
+        for i in range(n - 1, -1, -1):
+            slot = slots.values[i] if slots.values != NULL else 0
+            row = last[slot]
+            same = row >= 0
+            for k in range(n_columns):
+                same = same and values[k][i].i == values[k][row].i
+            out[i] = row = row if same else i
+            last[slot] = row
+    return pa.Array.from_buffers(pa.int64(), n, [None, found])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import pyarrow as pa
 
@@ -60,3 +61,13 @@ class Piece:
 
     batch: pa.RecordBatch
     ordinals: Ordinals = Ordinals()
+
+
+class Verdict(Enum):
+    """How rows lie with respect to keys and order columns."""
+
+    TIME = "in the order of the order columns"
+    KEY = "key by key, the keys ascending, each in order"
+    RUNS = "key by key, each in order"
+    WITHIN = "each key in order"
+    NONE = "in no order"

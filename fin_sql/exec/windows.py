@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fin_sql.abi import Bound
 from fin_sql.columns import ARROW_TYPES, Slots, column
 from fin_sql.errors import (
     ArgumentTypeError,
     KernelError,
-    NotStreamableError,
     OrderError,
     SqlError,
     StateVersionError,
 )
+from fin_sql.exec.calls import Call, Computed
 from fin_sql.exec.keys import Keys
-from fin_sql.exec.last import LastPlaces
+from fin_sql.exec.last import LastPlaces, last_peers
 from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
 from fin_sql.exec.order import Order, Piece
-from fin_sql.registry import lookup
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
-
-
-@dataclass(frozen=True)
-class Call:
-    """One kernel call of a window.
-
-    Args:
-        kernel: its SQL name.
-        args: names of the input columns.
-        name: of the output column.
-        params: the constants, by name.
-    """
-
-    kernel: str
-    args: tuple[str, ...]
-    name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 class KernelWindow(Operator):
@@ -58,6 +38,7 @@ class KernelWindow(Operator):
         ttl_ns: a key whose rows are further apart than this starts anew; 0 means never.
         fetch: asked for keys that may have been evicted (a binary array), gives CHANGES.
         cancel: a flag that stops it from another thread.
+        threads: that the calls are spread over; the results are the same.
     """
 
     def __init__(
@@ -71,6 +52,7 @@ class KernelWindow(Operator):
         ttl_ns: int = 0,
         fetch: Callable[[pa.Array], pa.RecordBatch] | None = None,
         cancel: Cancel | None = None,
+        threads: int = 1,
     ) -> None:
         self.calls = tuple(calls)
         self.partition_by, self.order_by = tuple(partition_by), tuple(order_by)
@@ -78,19 +60,14 @@ class KernelWindow(Operator):
         self._ttl_ns = ttl_ns
         where = (self.partition_by, self.order_by, upstream, ttl_ns)
         self._parts: list[int] = []
-        self._computed: dict[int, Call] = {}  # equal calls are computed once
-        self._bound: dict[int, Bound] = {}
+        self._computed: dict[int, Computed] = {}  # equal calls are computed once
         for call in self.calls:
-            kernel = lookup(call.kernel)
-            bound = kernel.bind(**call.params)
-            if kernel.spec.lookahead and kernel.spec.lookahead(bound.params):
-                msg = f"{kernel.spec.who} looks ahead of its row and cannot run row by row"
-                raise NotStreamableError(msg)
-            params = sorted(bound.params.items())
-            part = semantic_id(kernel.spec.name, kernel.spec.version, params, call.args, *where)
+            computed = Computed(call, schema, self.order_by)
+            part = semantic_id(*computed.identity, *where)
             self._parts.append(part)
-            self._computed[part] = call
-            self._bound[part] = bound
+            self._computed[part] = computed
+        self._threads = min(threads, len(self._computed))
+        self._pool: ThreadPoolExecutor | None = None
         self._kinds = [_order_kind(schema.field(name)) for name in self.order_by]
         if ttl_ns and self._kinds[:1] not in (["timestamp"], ["int64"]):
             msg = f"ttl_ns needs a time as the first order column, was order_by {self.order_by}"
@@ -103,8 +80,16 @@ class KernelWindow(Operator):
     def close(self) -> None:  # noqa: D102
         self._keys = Keys()
         self._last = LastPlaces(self._kinds, self._ttl_ns)
-        self._states = {part: States(bound) for part, bound in self._bound.items()}
+        self._states = {part: States(c.bound) for part, c in self._computed.items()}
         self._gone: list[pa.RecordBatch] = []
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    @property
+    def needs_whole_ties(self) -> bool:
+        """Whether rows of equal key and order must come in one batch."""
+        return any(computed.whole_ties for computed in self._computed.values())
 
     def needs(self, input: int = 0) -> Order:  # noqa: D102
         return Order(self.order_by, self.partition_by)
@@ -114,20 +99,44 @@ class KernelWindow(Operator):
         slots = self._keys.intern([batch[name] for name in self.partition_by], len(batch))
         self._fetch(self._keys.added())
         self._keys.touch(slots)
-        found: dict[int, list[pa.Array]] = {part: [] for part in self._states}
-        for begin, length in self._stretches(batch, slots):
-            rows, of_rows = batch.slice(begin, length), slots.slice(begin, length)
-            for part, call in self._computed.items():
-                spec = self._states[part].bound.kernel.spec
-                columns = [
-                    column(rows[name], arg.type, f"{spec.who}: argument '{arg.name}'")
-                    for name, arg in zip(call.args, spec.args, strict=True)
-                ]
-                found[part].append(self._states[part].run(columns, of_rows, self.cancel, begin))
-        outputs = [pa.concat_arrays(found[part]) for part in self._parts]
+        stretches = list(self._stretches(batch, slots))
+        jobs = [(part, batch, slots, stretches) for part in self._computed]
+        if self._threads > 1:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads)
+            made = list(self._pool.map(self._run, jobs))
+        else:
+            made = [self._run(job) for job in jobs]
+        found = dict(zip(self._computed, made, strict=True))
+        if self.needs_whole_ties and len(batch):
+            peers = self._peers(batch, slots)
+            for part, computed in self._computed.items():
+                if computed.whole_ties:
+                    found[part] = found[part].take(peers)
+        outputs = [found[part] for part in self._parts]
         names = [*batch.schema.names, *(call.name for call in self.calls)]
         arrays = [*batch.columns, *outputs]
         return [Piece(pa.RecordBatch.from_arrays(arrays, names), piece.ordinals)]
+
+    def _run(self, job: tuple[int, pa.RecordBatch, Slots, list[tuple[int, int]]]) -> pa.Array:
+        part, batch, slots, stretches = job
+        computed, states = self._computed[part], self._states[part]
+        found = []
+        for begin, length in stretches:
+            columns = computed.columns(batch.slice(begin, length))
+            of_rows = slots.slice(begin, length)
+            found.append(states.run(columns, of_rows, self.cancel, begin))
+            if begin + length < len(batch):
+                states.clear_all(slots.slice(begin + length, 1))
+        return computed.finish(found[0] if len(found) == 1 else pa.concat_arrays(found))
+
+    def _peers(self, batch: pa.RecordBatch, slots: Slots) -> pa.Array:
+        """For each row the last one of its key and order."""
+        places = [
+            column(batch[name], kind, f"order column '{name}'")
+            for name, kind in zip(self.order_by, self._kinds, strict=True)
+        ]
+        return last_peers(slots, places)
 
     def _stretches(self, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[int, int]]:
         """Check the order, and cut the rows where a key starts anew."""
@@ -148,7 +157,7 @@ class KernelWindow(Operator):
             begin += taken
             if begin == len(batch):
                 return
-            self._clear(slots.slice(begin, 1))
+            self._last.states.clear_all(slots.slice(begin, 1))
 
     def _misplaced(
         self, batch: pa.RecordBatch, row: int, slots: Slots, error: KernelError

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fin_sql.exec.calls import Call
 from fin_sql.exec.keys import KEY_GROUPS, Keys
 from fin_sql.exec.operator import CHANGES
 from fin_sql.exec.order import Piece
-from fin_sql.exec.windows import Call, KernelWindow
+from fin_sql.exec.windows import KernelWindow
 from fin_sql.kernel import rows_ahead
 from fin_sql.registry import KERNELS
 from fin_sql.testing import CRASH, END, WAIT, ListSink, ListSource, SimulatedCrash

@@ -16,10 +16,11 @@ from fin_sql.errors import (
     StateCorruptError,
     StateVersionError,
 )
+from fin_sql.exec.calls import Call
 from fin_sql.exec.keys import KEY_GROUPS
 from fin_sql.exec.operator import CHANGES, empty, semantic_id
 from fin_sql.exec.order import Order, Ordinals, Piece
-from fin_sql.exec.windows import Call, KernelWindow
+from fin_sql.exec.windows import KernelWindow
 from fin_sql.states import Cancel
 from fin_sql.testing.compare import assert_same_bits
 
@@ -147,7 +148,8 @@ def test_an_order_break_in_nanoseconds_is_told_without_pandas(tmp_path):
     (tmp_path / "pandas.py").write_text("raise ImportError")  # fin_sql does not bring it
     code = """
 import fin_sql, pyarrow as pa
-from fin_sql.exec.windows import Call, KernelWindow, Piece
+from fin_sql.exec.calls import Call
+from fin_sql.exec.windows import KernelWindow, Piece
 rows = pa.record_batch({"ts": pa.array([8, 7], pa.timestamp("ns", "UTC")), "x": [1.0, 2.0]})
 window = KernelWindow([Call("diff", ("x",), "step")], rows.schema, (), ("ts",))
 try:

@@ -1,0 +1,325 @@
+"""Parquet, CSV and JSON files as a table: where they are, and the order that they are read in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatch
+from glob import glob
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as fs
+
+from fin_sql.catalog.memory import empty_batches
+from fin_sql.catalog.table import Bounds
+from fin_sql.errors import SourceError
+
+Format = Literal["parquet", "csv", "json"]
+
+_ENDINGS = {
+    "parquet": (".parquet", ".pq"),
+    "csv": (".csv", ".csv.gz"),
+    "json": (".json", ".ndjson"),
+}
+_HIVE = re.compile(r"(^|/)[^/=]+=[^/]*/")
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+# What is read ahead of the operators is held in memory: little is enough to keep them busy.
+READ_AHEAD = {"batch_readahead": 4, "fragment_readahead": 1}
+
+
+def open_files(
+    path: str | Sequence[str], format: Format, order_by: Sequence[str] = ()
+) -> FileSource:
+    """Files as a source.
+
+    Args:
+        path: a file, a folder, a glob, `s3://bucket/...`, or a list of these.
+        format: what all of them are.
+        order_by: the declared order; its first column is the event time.
+
+    Raises:
+        SourceError: there are none, or one cannot be read, or they differ in their columns.
+    """
+    paths = [path] if isinstance(path, str) else [str(one) for one in path]
+    if not paths:
+        raise SourceError("a list of files must have at least one, had none")
+    return FileSource(paths, format, order_by)
+
+
+class FileSource:
+    """Files of one format, read one after the other.
+
+    Files whose times do not overlap are read in the order of time, others in the order of their
+    paths, in which part-2 comes before part-10.
+    """
+
+    def __init__(self, paths: Sequence[str], format: Format, order_by: Sequence[str] = ()) -> None:
+        self._paths, self._format, self._order_by = list(paths), format, tuple(order_by)
+        self._system, self._files, self._root = _found(self._paths, format)
+        self._dataset = self._opened()
+        self.schema = self._schema
+        if len(self._files) > 1 and format == "parquet":
+            self._files = self._by_time()
+            self._dataset = self._opened(self.schema)
+
+    # ------------------------------------------------------------ opening
+
+    def _opened(self, schema: pa.Schema | None = None) -> ds.Dataset:
+        partitioning = None
+        if any(_HIVE.search(name[len(self._root) :]) for name in self._files):
+            partitioning = ds.partitioning(flavor="hive")
+        try:
+            found = ds.dataset(
+                self._files,
+                format=self._reader(()),
+                filesystem=self._system,
+                partitioning=partitioning,
+                partition_base_dir=self._root,
+                schema=schema,
+            )
+            if schema is None:
+                self._schema = self._unified(found)
+                if self._format != "parquet" and found.schema != self._schema:
+                    return self._opened(self._schema)
+            return found
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+
+    def _reader(self, encoded: Collection[str]) -> Any:
+        if self._format != "parquet":
+            return self._format
+        options = ds.ParquetReadOptions(dictionary_columns=list(encoded))
+        scan = ds.ParquetFragmentScanOptions(pre_buffer=self._root.startswith("s3:"))
+        return ds.ParquetFileFormat(read_options=options, default_fragment_scan_options=scan)
+
+    def _unified(self, found: ds.Dataset) -> pa.Schema:
+        """The schema of all files; Parquet files must have the same columns."""
+        schema = pa.schema([_plain(f) for f in found.schema])
+        if self._format == "parquet":
+            first = None
+            for fragment in found.get_fragments():
+                own = [_plain(f) for f in fragment.physical_schema]
+                named = {f.name: f.type for f in own}
+                if first is None:
+                    first = named
+                elif named != first:
+                    both = {n for n in named.keys() | first if named.get(n) != first.get(n)}
+                    msg = (
+                        f"file '{fragment.path}' has other columns than '{self._files[0]}': "
+                        f"{', '.join(sorted(both))}; give such files tables of their own"
+                    )
+                    raise SourceError(msg)
+            return schema
+        # CSV and JSON find times in seconds: all times are in nanoseconds.
+        return pa.schema(
+            [
+                f.with_type(pa.timestamp("ns", f.type.tz)) if pa.types.is_timestamp(f.type) else f
+                for f in schema
+            ]
+        )
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        said = str(error).split("\n")[0].rstrip(".")
+        return SourceError(
+            f"{self._format} files {', '.join(map(repr, self._paths))} cannot be read: {said}"
+        )
+
+    def _by_time(self) -> list[str]:
+        """The files in the order of time, if their statistics say that they do not overlap."""
+        names = [
+            *self._order_by[:1],
+            *(f.name for f in self.schema if pa.types.is_timestamp(f.type)),
+        ]
+        ranges = []
+        for fragment in self._dataset.get_fragments():
+            found = _range(fragment, names[0]) if names else None
+            if found is None:
+                return self._files
+            ranges.append((*found, fragment.path))
+        ranges.sort(key=lambda r: (r[0], r[1], _natural(r[2])))
+        apart = all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+        return [path for _, _, path in ranges] if apart else self._files
+
+    # ------------------------------------------------------------ reading
+
+    def scan(  # noqa: D102
+        self,
+        columns: Sequence[str],
+        *,
+        encoded: Collection[str] = (),
+        batch_rows: int = 131_072,
+        bounds: Bounds | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            if not columns:
+                yield from empty_batches(self._dataset.count_rows(), batch_rows)
+                return
+            dataset, schema = self._dataset, self.schema
+            texts = [n for n in encoded if n in columns and not self._hive_column(n)]
+            if texts and self._format == "parquet":
+                schema = pa.schema(
+                    [f.with_type(_ENCODED) if f.name in texts else f for f in self.schema]
+                )
+                dataset = ds.FileSystemDataset.from_paths(
+                    [f.path for f in self._dataset.get_fragments()],
+                    schema=schema,
+                    format=self._reader(texts),
+                    filesystem=self._system,
+                    partitions=[f.partition_expression for f in self._dataset.get_fragments()],
+                )
+            wanted = pa.schema([schema.field(name) for name in columns])
+            scanner = dataset.scanner(
+                columns=list(columns),
+                filter=_within(bounds, self.schema),
+                batch_size=batch_rows,
+                **READ_AHEAD,
+            )
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield batch if batch.schema.equals(wanted) else batch.cast(wanted)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+
+    def _hive_column(self, name: str) -> bool:
+        return name not in next(iter(self._dataset.get_fragments())).physical_schema.names
+
+    def count(self) -> int | None:  # noqa: D102
+        return int(self._dataset.count_rows()) if self._format == "parquet" else None
+
+    def identity(self) -> tuple[Any, ...]:  # noqa: D102
+        found = self._system.get_file_info(self._files)
+        return tuple((info.path, info.size, info.mtime_ns) for info in found)
+
+    def attach(self, name: str, session: Any) -> None:  # noqa: D102
+        session.deregister_table(name)
+        local = isinstance(self._system, fs.LocalFileSystem)
+        if self._format == "parquet" and local and len(self._files) == 1:
+            session.register_parquet(name, self._files[0])
+        else:
+            session.register_dataset(name, self._dataset)
+
+
+_ENCODED = pa.dictionary(pa.int32(), pa.string())
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    return field.with_type(_PLAIN.get(field.type, field.type)).remove_metadata()
+
+
+def _within(bounds: Bounds | None, schema: pa.Schema) -> Any:
+    if bounds is None:
+        return None
+    name, low, high = bounds
+    kind = schema.field(name).type
+    step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
+    found = None
+    for value, up in ((low, True), (high, False)):
+        if value is None:
+            continue
+        whole = -(-value // step) if up else value // step
+        edge = pa.scalar(whole, pa.int64()).cast(kind)
+        part = ds.field(name) >= edge if up else ds.field(name) <= edge
+        found = part if found is None else found & part
+    return found
+
+
+def _range(fragment: Any, name: str) -> tuple[Any, Any] | None:
+    """The least and the greatest value of a column of a file, by its statistics."""
+    metadata = fragment.metadata
+    if name not in metadata.schema.to_arrow_schema().names:
+        return None
+    at = metadata.schema.to_arrow_schema().names.index(name)
+    found = []
+    for k in range(metadata.num_row_groups):
+        group = metadata.row_group(k)
+        if not group.num_rows:
+            continue
+        statistics = next(
+            (group.column(c).statistics for c in range(group.num_columns)
+             if group.column(c).path_in_schema == name), None,
+        )  # fmt: skip
+        if at < 0 or statistics is None or not statistics.has_min_max:
+            return None
+        found += [statistics.min_raw, statistics.max_raw]
+    return (min(found), max(found)) if found else None
+
+
+def _natural(path: str) -> list[tuple[int, int | str]]:
+    """Numbers in a path count as numbers."""
+    return [(0, int(p)) if p.isdigit() else (1, p) for p in re.split(r"(\d+)", path) if p]
+
+
+def _found(paths: Sequence[str], format: Format) -> tuple[fs.FileSystem, list[str], str]:
+    """The file system, the files in natural order, and the folder that all lie in."""
+    remote = [path.startswith("s3://") for path in paths]
+    if any(remote) and not all(remote):
+        raise SourceError(f"files of one table must lie in one place, were {', '.join(paths)}")
+    if any(remote):
+        system: fs.FileSystem = _s3()
+        listed = [_remote(system, path.removeprefix("s3://"), format) for path in paths]
+    else:
+        system = fs.LocalFileSystem()
+        listed = [_local(path, format) for path in paths]
+    files = [name for part in listed for name in sorted(part[0], key=_natural)]
+    if not files:
+        raise SourceError(
+            f"no {format} file was found at {', '.join(map(repr, paths))}; a path is a file, a "
+            "folder or a glob such as 'trades/*.parquet'"
+        )
+    root = listed[0][1] if len(listed) == 1 else ""
+    return system, files, root
+
+
+def _local(path: str, format: Format) -> tuple[list[str], str]:
+    place = Path(path).expanduser()
+    if any(c in path for c in "*?["):
+        found = glob(str(place), recursive=True)
+        root = str(place)[: re.search(r"[*?\[]", str(place)).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        return [name for name in found if Path(name).is_file()], root
+    if place.is_dir():
+        inside = [p for p in place.rglob("*") if p.is_file() and _is_data(p.relative_to(place))]
+        return [str(p) for p in inside if p.name.lower().endswith(_ENDINGS[format])], str(place)
+    return ([str(place)] if place.is_file() else []), str(place.parent)
+
+
+def _is_data(path: Path) -> bool:
+    return not any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _remote(system: fs.FileSystem, path: str, format: Format) -> tuple[list[str], str]:
+    try:
+        star = re.search(r"[*?\[]", path)
+        if star:
+            root = path[: star.start()].rpartition("/")[0]
+            names = _listed(system, root)
+            return [n for n in names if fnmatch(n, path)], root
+        info = system.get_file_info(path.rstrip("/"))
+        if info.type == fs.FileType.File:
+            return [path], path.rpartition("/")[0]
+        root = path.rstrip("/")
+        return [n for n in _listed(system, root) if n.lower().endswith(_ENDINGS[format])], root
+    except OSError as error:
+        said = str(error).split("\n")[0]
+        msg = f"'s3://{path}' cannot be reached: {said}; see AWS_ENDPOINT_URL and the AWS_ keys"
+        raise SourceError(msg) from None
+
+
+def _listed(system: fs.FileSystem, root: str) -> list[str]:
+    chosen = fs.FileSelector(root, recursive=True, allow_not_found=True)
+    return [i.path for i in system.get_file_info(chosen) if i.type == fs.FileType.File]
+
+
+def _s3() -> fs.S3FileSystem:
+    """S3 as the environment says: AWS_ENDPOINT_URL, AWS_REGION and the credentials."""
+    import os
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    options: dict[str, Any] = {"region": region} if region else {}
+    if endpoint:
+        scheme, _, host = endpoint.rpartition("://")
+        options |= {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"}
+    return fs.S3FileSystem(**options)

@@ -1,0 +1,124 @@
+"""Tables in memory, and datasets that the user opened."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from fin_sql.catalog.table import Bounds
+from fin_sql.errors import ArgumentTypeError
+
+_NUMBERS = count()
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
+
+def open_data(data: Any) -> ArrowSource | DatasetSource:
+    """A source of whatever holds rows.
+
+    Raises:
+        ArgumentTypeError: the data holds none.
+    """
+    if isinstance(data, ds.Dataset):
+        return DatasetSource(data)
+    if hasattr(data, "reset_index"):  # pandas: its index is no column
+        return ArrowSource(pa.Table.from_pandas(data, preserve_index=False))
+    if isinstance(data, (pa.Table, pa.RecordBatch)) or hasattr(data, "__arrow_c_stream__"):
+        return ArrowSource(pa.table(data))
+    msg = (
+        "a table must have __arrow_c_stream__ (Arrow, Polars, DuckDB, DataFusion), or be pandas or "
+        f"a pyarrow dataset, was {type(data).__name__}"
+    )
+    raise ArgumentTypeError(msg)
+
+
+def without_views(table: pa.Table) -> pa.Table:
+    """The same rows without view types, which the kernels do not read."""
+    fields = [f.with_type(_PLAIN.get(f.type, f.type)) for f in table.schema]
+    schema = pa.schema([f.remove_metadata() for f in fields])
+    return table.cast(schema) if schema != table.schema else table.replace_schema_metadata(None)
+
+
+def empty_batches(rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches without columns, which only count rows."""
+    for begin in range(0, rows, batch_rows):
+        yield pa.record_batch({"_": pa.nulls(min(batch_rows, rows - begin))}).select([])
+
+
+class ArrowSource:
+    """A table in memory; its batches are slices of it."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = without_views(table)
+        self._number = next(_NUMBERS)
+        self.schema = self._table.schema
+
+    def scan(  # noqa: D102
+        self,
+        columns: Sequence[str],
+        *,
+        encoded: Collection[str] = (),
+        batch_rows: int = 131_072,
+        bounds: Bounds | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        if not columns:
+            return empty_batches(self._table.num_rows, batch_rows)
+        chosen = self._table.select(list(columns))
+        return iter(chosen.to_reader(max_chunksize=batch_rows))
+
+    def count(self) -> int | None:  # noqa: D102
+        return int(self._table.num_rows)
+
+    def identity(self) -> tuple[Any, ...]:  # noqa: D102
+        return ("memory", self._number)
+
+    def attach(self, name: str, session: Any) -> None:  # noqa: D102
+        session.deregister_table(name)
+        session.register_record_batches(name, [self._table.to_batches() or _nothing(self.schema)])
+
+
+def _nothing(schema: pa.Schema) -> list[pa.RecordBatch]:
+    return [pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)]
+
+
+class DatasetSource:
+    """A dataset of pyarrow, in the order of its fragments."""
+
+    def __init__(self, dataset: ds.Dataset) -> None:
+        self._dataset = dataset
+        self._number = next(_NUMBERS)
+        self.schema = pa.schema(
+            [f.with_type(_PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
+        )
+
+    def scan(  # noqa: D102
+        self,
+        columns: Sequence[str],
+        *,
+        encoded: Collection[str] = (),
+        batch_rows: int = 131_072,
+        bounds: Bounds | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        if not columns:
+            yield from empty_batches(self._dataset.count_rows(), batch_rows)
+            return
+        wanted = pa.schema([self.schema.field(name) for name in columns])
+        scanner = self._dataset.scanner(
+            columns=list(columns), batch_size=batch_rows, batch_readahead=4, fragment_readahead=1
+        )
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield batch.cast(wanted) if batch.schema != wanted else batch
+
+    def count(self) -> int | None:  # noqa: D102
+        return int(self._dataset.count_rows())
+
+    def identity(self) -> tuple[Any, ...]:  # noqa: D102
+        return ("dataset", self._number)
+
+    def attach(self, name: str, session: Any) -> None:  # noqa: D102
+        session.deregister_table(name)
+        session.register_dataset(name, self._dataset)

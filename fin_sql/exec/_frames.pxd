@@ -1,0 +1,278 @@
+# Summaries of the rows of a frame, joined in order and never taken apart; header only.
+#
+# The rows of a ROWS frame come in blocks as long as the frame: a frame is the end of one block and
+# the beginning of the next. Those of a RANGE frame are a queue, whose front is summed up anew when
+# it has run out. Both depend on the rows of the key alone, never on batches.
+from libc.math cimport fabs
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memmove, memset
+
+from fin_sql.abi cimport EMIT, GROW, Room, cell
+
+
+cdef struct Part:               # a summary of some rows that follow each other
+    int64_t n                   # those that are not NULL
+    cell v[5]
+
+
+ctypedef void (*lift_fn)(Part* part, const cell* x) noexcept nogil
+ctypedef void (*join_fn)(Part* left, const Part* right) noexcept nogil
+
+
+cdef enum:                      # where a row's cells are
+    THERE = 0
+    VALUE = 1
+    SECOND = 2
+    ROWS_BACK = 0               # parameters: rows of the frame, 0 is all before
+    END_BACK = 1                # how many rows before the current one the frame ends
+    TIME_BACK = 2
+
+
+# ---------------------------------------------------------------- summaries
+
+cdef inline void lift_value(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0] = x[VALUE]
+
+
+cdef inline void lift_sum(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].f = x[VALUE].f if s.n else 0.0
+    s.v[1].f = 0.0
+
+
+cdef inline void lift_integer(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].i = x[VALUE].i if s.n else 0
+
+
+cdef inline void lift_count(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+
+
+cdef inline void lift_spread(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].f = x[VALUE].f
+    s.v[1].f = 0.0 * x[VALUE].f
+
+
+cdef inline void lift_joint(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].f = x[VALUE].f
+    s.v[1].f = x[SECOND].f
+    s.v[2].f = 0.0 * x[VALUE].f
+    s.v[3].f = 0.0 * x[SECOND].f
+    s.v[4].f = 0.0 * x[VALUE].f * x[SECOND].f
+
+
+cdef inline void lift_row(Part* s, const cell* x) noexcept nogil:
+    s.n = 1                     # a row counts whether its value is there or not
+    s.v[0] = x[VALUE]
+    s.v[1].i = x[THERE].i
+
+
+cdef inline void join_sum(Part* s, const Part* o) noexcept nogil:
+    cdef double x = o.v[0].f, total = s.v[0].f
+    cdef double t = total + x
+    s.v[1].f += o.v[1].f + ((total - t) + x if fabs(total) >= fabs(x) else (x - t) + total)
+    s.v[0].f = t
+    s.n += o.n
+
+
+cdef inline void join_integer(Part* s, const Part* o) noexcept nogil:
+    s.v[0].i = <int64_t> (<uint64_t> s.v[0].i + <uint64_t> o.v[0].i)
+    s.n += o.n
+
+
+cdef inline void join_count(Part* s, const Part* o) noexcept nogil:
+    s.n += o.n
+
+
+cdef inline void join_spread(Part* s, const Part* o) noexcept nogil:
+    cdef double d, share
+    if o.n == 0:
+        return
+    if s.n == 0:
+        s[0] = o[0]
+        return
+    d = o.v[0].f - s.v[0].f
+    share = <double> o.n / <double> (s.n + o.n)
+    s.v[0].f += d * share
+    s.v[1].f += o.v[1].f + d * d * (<double> s.n * share)
+    s.n += o.n
+
+
+cdef inline void join_joint(Part* s, const Part* o) noexcept nogil:
+    cdef double dx, dy, share, weight
+    if o.n == 0:
+        return
+    if s.n == 0:
+        s[0] = o[0]
+        return
+    dx = o.v[0].f - s.v[0].f
+    dy = o.v[1].f - s.v[1].f
+    share = <double> o.n / <double> (s.n + o.n)
+    weight = <double> s.n * share
+    s.v[0].f += dx * share
+    s.v[1].f += dy * share
+    s.v[2].f += o.v[2].f + dx * dx * weight
+    s.v[3].f += o.v[3].f + dy * dy * weight
+    s.v[4].f += o.v[4].f + dx * dy * weight
+    s.n += o.n
+
+
+# NaN is the greatest double, as DataFusion has it.
+cdef inline bint below(cell a, cell b) noexcept nogil:
+    return a.f < b.f or (b.f != b.f and a.f == a.f)
+
+
+cdef inline void join_min(Part* s, const Part* o) noexcept nogil:
+    if o.n and (not s.n or below(o.v[0], s.v[0])):
+        s.v[0] = o.v[0]
+    s.n += o.n
+
+
+cdef inline void join_max(Part* s, const Part* o) noexcept nogil:
+    if o.n and (not s.n or below(s.v[0], o.v[0])):
+        s.v[0] = o.v[0]
+    s.n += o.n
+
+
+cdef inline void join_least(Part* s, const Part* o) noexcept nogil:
+    if o.n and (not s.n or o.v[0].i < s.v[0].i):
+        s.v[0] = o.v[0]
+    s.n += o.n
+
+
+cdef inline void join_most(Part* s, const Part* o) noexcept nogil:
+    if o.n and (not s.n or o.v[0].i > s.v[0].i):
+        s.v[0] = o.v[0]
+    s.n += o.n
+
+
+cdef inline void join_first(Part* s, const Part* o) noexcept nogil:
+    if not s.n:
+        s.v[0], s.v[1] = o.v[0], o.v[1]
+    s.n += o.n
+
+
+cdef inline void join_last(Part* s, const Part* o) noexcept nogil:
+    if o.n:
+        s.v[0], s.v[1] = o.v[0], o.v[1]
+    s.n += o.n
+
+
+# ---------------------------------------------------------------- frames
+
+cdef struct Blocks:             # followed by Part ends[w], rows[w], and cell[3] delayed[d]
+    int64_t at                  # rows in the block that fills
+    int64_t full                # whether a block is complete
+    int64_t delayed             # rows that wait to enter the frame, and where the next goes
+    int64_t next
+    Part back
+
+
+cdef inline int64_t blocks_bytes(const cell* p) noexcept nogil:
+    return sizeof(Blocks) + p[ROWS_BACK].i * 2 * sizeof(Part) + p[END_BACK].i * 3 * sizeof(cell)
+
+
+cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift, join_fn join,
+                         Part* found) noexcept nogil:
+    """Take a row; `found` is the summary of its frame."""
+    cdef Blocks* s = <Blocks*> state
+    cdef int64_t w = p[ROWS_BACK].i, d = p[END_BACK].i, j, k
+    cdef Part* ends = <Part*> (s + 1)
+    cdef Part* rows = ends + w
+    cdef cell* waiting = <cell*> (rows + w)
+    cdef cell entering[3]
+    cdef Part one
+    for k in range(3):
+        entering[k] = x[k]
+    if d:
+        waiting += 3 * s.next
+        for k in range(3):
+            entering[k] = waiting[k]
+            waiting[k] = x[k]
+        s.next = s.next + 1 if s.next + 1 < d else 0
+        if s.delayed < d:       # the frame ends before the first row
+            s.delayed += 1
+            memset(found, 0, sizeof(Part))
+            return
+    memset(&one, 0, sizeof(Part))   # all of it goes into snapshots
+    lift(&one, entering)
+    if w == 0:
+        join(&s.back, &one)
+        found[0] = s.back
+        return
+    j = s.at
+    if j == 0:
+        s.back = one
+    else:
+        join(&s.back, &one)
+    rows[j] = one
+    if j + 1 < w:
+        s.at = j + 1
+        if s.full:
+            found[0] = ends[j + 1]
+            join(found, &s.back)
+        else:
+            found[0] = s.back
+        return
+    found[0] = s.back
+    ends[w - 1] = rows[w - 1]
+    for k in range(w - 2, 0, -1):
+        ends[k] = rows[k]
+        join(&ends[k], &ends[k + 1])
+    s.at = 0
+    s.full = 1
+
+
+cdef struct Element:
+    int64_t time
+    Part row
+    Part end                    # from this row to the last one of the front
+
+
+cdef struct Queue:              # followed by its elements
+    Room room
+    int64_t begin
+    int64_t middle              # behind the front, whose ends are summed up
+    int64_t end
+    Part back                   # from the middle on
+
+
+cdef inline int in_time(void* state, const cell* p, const cell* x, cell t, lift_fn lift,
+                        join_fn join, Part* found) noexcept nogil:
+    cdef Queue* s = <Queue*> state
+    cdef Element* e = <Element*> (s + 1)
+    cdef int64_t room = (s.room.bytes - <int64_t> sizeof(Queue)) // <int64_t> sizeof(Element), k
+    if s.end == room:
+        if s.begin <= room // 2:
+            return GROW
+        memmove(e, e + s.begin, (s.end - s.begin) * sizeof(Element))
+        s.middle = s.middle - s.begin if s.middle > s.begin else 0
+        s.end -= s.begin
+        s.begin = 0
+    memset(&e[s.end], 0, sizeof(Element))
+    e[s.end].time = t.i
+    lift(&e[s.end].row, x)
+    if s.end == s.middle:
+        s.back = e[s.end].row
+    else:
+        join(&s.back, &e[s.end].row)
+    s.end += 1
+    while <uint64_t> t.i - <uint64_t> e[s.begin].time > <uint64_t> p[TIME_BACK].i:
+        s.begin += 1
+        if s.begin > s.middle:  # the front has run out: what is left becomes the front
+            e[s.end - 1].end = e[s.end - 1].row
+            for k in range(s.end - 2, s.begin - 1, -1):
+                e[k].end = e[k].row
+                join(&e[k].end, &e[k + 1].end)
+            s.middle = s.end
+    if s.begin < s.middle:
+        found[0] = e[s.begin].end
+        if s.middle < s.end:
+            join(found, &s.back)
+    else:
+        found[0] = s.back
+    return EMIT

@@ -1,0 +1,400 @@
+"""The loops of an ASOF join, and the right rows that they point into."""
+
+import pyarrow as pa
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from fin_sql.columns cimport Column, Slots
+from fin_sql.exec.keys cimport Keys, Known
+
+cdef enum:
+    NOTHING = -1
+    TIED = -2                   # several rows, and ties are an error
+
+cdef enum Tie:
+    LAST = 0
+    FIRST = 1
+    NO_TIES = 2
+
+TIES = ("last", "first", "error")
+
+
+cdef struct Latest:             # the right row that the next left row of a key meets
+    int64_t row
+    int64_t time
+    int64_t tied
+
+
+cdef inline bint absent(Column column, Py_ssize_t i) noexcept nogil:
+    if column.valid == NULL:
+        return False
+    i += column.valid_offset
+    return not column.valid[i >> 3] >> (i & 7) & 1
+
+
+cdef inline int compare(Keys keys, int32_t left, int32_t right) noexcept nogil:
+    """The order of two keys by their bytes."""
+    cdef Known* a = &keys.known[left]
+    cdef Known* b = &keys.known[right]
+    cdef int64_t n = a.length if a.length < b.length else b.length
+    cdef int found
+    if a.tag != b.tag:
+        return -1 if a.tag < b.tag else 1
+    found = memcmp(keys.arena + a.at, keys.arena + b.at, n)
+    if found:
+        return found
+    return (a.length > b.length) - (a.length < b.length)
+
+
+cdef class Merge:
+    """Two cursors over sides that come in one order, and the last right row of each key.
+
+    Args:
+        keys: of both sides.
+        strict: a right row of the left row's own time does not count.
+        tolerance: the largest distance; negative means any.
+        ties: what is taken of right rows of equal key and time.
+        by_key: the sides come in order of key and time, not of time.
+    """
+
+    cdef Keys keys
+    cdef bint strict, by_key
+    cdef int tie
+    cdef int64_t tolerance
+    cdef Latest* latest
+    cdef Py_ssize_t room
+    cdef int32_t left_key, right_key        # of the last rows, by key
+    cdef int64_t left_time, right_time
+    cdef readonly bint left_seen, right_seen
+    cdef readonly Py_ssize_t left_at, right_at
+
+    def __cinit__(self, Keys keys, bint strict, int64_t tolerance, str ties, bint by_key):
+        self.keys, self.strict, self.by_key = keys, strict, by_key
+        self.tolerance, self.tie = tolerance, TIES.index(ties)
+        self.left_key = self.right_key = -1
+
+    def __dealloc__(self):
+        free(self.latest)
+
+    cdef int reserve(self) except -1:
+        """Have a place for every key."""
+        cdef Py_ssize_t wanted = max(1024, self.keys.n_slots)
+        cdef Latest* larger
+        if wanted <= self.room:
+            return 0
+        wanted = max(wanted, 2 * self.room)
+        larger = <Latest*> realloc(self.latest, wanted * sizeof(Latest))
+        if larger == NULL:
+            raise MemoryError
+        self.latest = larger
+        while self.room < wanted:
+            self.latest[self.room].row = NOTHING
+            self.latest[self.room].time = 0
+            self.latest[self.room].tied = 0
+            self.room += 1
+        return 0
+
+    def first_misplaced(self, bint right, Slots slots, Column times):
+        """The first row of a batch that came too late, or -1; else its last place is remembered."""
+        cdef Py_ssize_t i, n = slots.n
+        cdef int32_t slot, key = self.right_key if right else self.left_key
+        cdef int64_t t, last = self.right_time if right else self.left_time
+        cdef bint seen = self.right_seen if right else self.left_seen
+        cdef Py_ssize_t found = -1
+        self.reserve()
+        with nogil:
+            for i in range(n):
+                slot = slots.values[i] if slots.values != NULL else 0
+                if absent(times, i) or (slot < 0 and self.by_key):
+                    continue
+                t = times.values[i].i
+                if seen and self.by_key and slot != key:
+                    if compare(self.keys, slot, key) < 0:
+                        found = i
+                        break
+                elif seen and t < last:
+                    found = i
+                    break
+                seen, key, last = True, slot, t
+        if found < 0:
+            if right:
+                self.right_key, self.right_time, self.right_seen = key, last, seen
+            else:
+                self.left_key, self.left_time, self.left_seen = key, last, seen
+        return found
+
+    def last_time(self, bint right):
+        """The time of the last row in its place."""
+        return self.right_time if right else self.left_time
+
+    def by_time(self, Slots left, Column left_times, Py_ssize_t i, int64_t watermark,
+                Slots right, Column right_times, Py_ssize_t j, int64_t base, bint more, out):
+        """Match left rows from i on, taking right rows from j on.
+
+        Stops at the end of the left rows, at one that the watermark does not reach, or, where
+        there is `more` behind these right rows, at their end. `left_at` and `right_at` tell where.
+
+        Args:
+            base: number of the first of these right rows.
+            out: an int64 buffer; the right row of each left row, or -1.
+        """
+        cdef Py_ssize_t n = left.n, m = right.n
+        cdef int64_t* found = <int64_t*> <uintptr_t> out.address
+        cdef const int32_t* ls = left.values
+        cdef const int32_t* rs = right.values
+        cdef int64_t t, bound
+        cdef int32_t slot
+        cdef Latest* latest
+        self.reserve()
+        with nogil:
+            while i < n:
+                slot = ls[i] if ls != NULL else 0
+                if slot < 0 or absent(left_times, i):
+                    found[i] = NOTHING
+                    i += 1
+                    continue
+                t = left_times.values[i].i
+                bound = t - self.strict
+                if bound > watermark:
+                    break
+                while j < m and (absent(right_times, j) or right_times.values[j].i <= bound):
+                    if not absent(right_times, j):
+                        self.take(rs[j] if rs != NULL else 0, right_times.values[j].i, base + j)
+                    j += 1
+                if j == m and more:
+                    break
+                latest = &self.latest[slot]
+                found[i] = self.met(latest, t)
+                i += 1
+        self.left_at, self.right_at = i, j
+
+    def by_keys(self, Slots left, Column left_times, Py_ssize_t i, bint complete,
+                Slots right, Column right_times, Py_ssize_t j, int64_t base, out):
+        """The same for sides in order of key and time; `complete`: no right row will follow."""
+        cdef Py_ssize_t n = left.n, m = right.n
+        cdef int64_t* found = <int64_t*> <uintptr_t> out.address
+        cdef int64_t t, bound
+        cdef int32_t slot, other, known = -1, to = -1
+        cdef int order = 0
+        self.reserve()
+        with nogil:
+            while i < n:
+                slot = left.values[i] if left.values != NULL else 0
+                if slot < 0 or absent(left_times, i):
+                    found[i] = NOTHING
+                    i += 1
+                    continue
+                t = left_times.values[i].i
+                bound = t - self.strict
+                while j < m:
+                    other = right.values[j] if right.values != NULL else 0
+                    if other < 0 or absent(right_times, j):
+                        j += 1
+                        continue
+                    if other != known or slot != to:
+                        order = 0 if other == slot else compare(self.keys, other, slot)
+                        known, to = other, slot
+                    if order > 0 or (order == 0 and right_times.values[j].i > bound):
+                        break
+                    if order == 0:
+                        self.take(other, right_times.values[j].i, base + j)
+                    j += 1
+                if j == m and not complete:
+                    break
+                found[i] = self.met(&self.latest[slot], t)
+                i += 1
+        self.left_at, self.right_at = i, j
+
+    cdef inline void take(self, int32_t slot, int64_t t, int64_t row) noexcept nogil:
+        cdef Latest* latest
+        if slot < 0:
+            return
+        latest = &self.latest[slot]
+        if self.tie != LAST:
+            if latest.row >= 0 and latest.time == t:
+                latest.tied = 1
+                return
+            latest.tied = 0
+        latest.row = row
+        latest.time = t
+
+    cdef inline int64_t met(self, Latest* latest, int64_t t) noexcept nogil:
+        if latest.row < 0:
+            return NOTHING
+        cdef uint64_t distance = <uint64_t> t - <uint64_t> latest.time
+        if self.tolerance >= 0 and distance > <uint64_t> self.tolerance:
+            return NOTHING
+        if self.tie == NO_TIES and latest.tied:
+            return TIED
+        return latest.row
+
+    def carried(self):
+        """The right rows that are still pointed at, renumbered from 0: an int64 Arrow array."""
+        cdef Py_ssize_t i, n = 0
+        target = pa.allocate_buffer(max(1, self.room) * 8)
+        cdef int64_t* out = <int64_t*> <uintptr_t> target.address
+        for i in range(self.room):
+            if self.latest[i].row >= 0:
+                out[n] = self.latest[i].row
+                self.latest[i].row = n
+                n += 1
+        return pa.Array.from_buffers(pa.int64(), n, [None, target])
+
+    @property
+    def bytes_held(self):
+        """Bytes of the places."""
+        return self.room * sizeof(Latest)
+
+
+def first_tied(out, Py_ssize_t begin, Py_ssize_t end):
+    """The first row that met several right rows, or -1."""
+    cdef const int64_t* found = <const int64_t*> <uintptr_t> out.address
+    cdef Py_ssize_t i, at = -1
+    with nogil:
+        for i in range(begin, end):
+            if found[i] == TIED:
+                at = i
+                break
+    return at
+
+
+def is_fixed(kind):
+    """Whether the values of a type are 1, 2, 4, 8 or 16 bytes wide."""
+    if pa.types.is_dictionary(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind):
+        return False
+    try:
+        return kind.bit_width in (8, 16, 32, 64, 128)
+    except ValueError:
+        return False
+
+
+cdef class FixedStore:
+    """Values of one width, one after the other, and which of them are there.
+
+    Args:
+        kind: their Arrow type.
+    """
+
+    cdef object kind
+    cdef Py_ssize_t width, n, room
+    cdef uint8_t* values
+    cdef uint8_t* valid         # a byte each; NULL while none is missing
+
+    def __cinit__(self, kind):
+        self.kind = kind
+        self.width = kind.bit_width // 8
+
+    def __dealloc__(self):
+        free(self.values)
+        free(self.valid)
+
+    def __len__(self):
+        return self.n
+
+    cdef int reserve(self, Py_ssize_t wanted) except -1:
+        cdef uint8_t* larger
+        if wanted <= self.room:
+            return 0
+        wanted = max(wanted, 2 * self.room, 1024)
+        larger = <uint8_t*> realloc(self.values, wanted * self.width)
+        if larger == NULL:
+            raise MemoryError
+        self.values = larger
+        if self.valid != NULL:
+            larger = <uint8_t*> realloc(self.valid, wanted)
+            if larger == NULL:
+                raise MemoryError
+            self.valid = larger
+        self.room = wanted
+        return 0
+
+    def append(self, array):
+        """Take the values of an array."""
+        cdef Py_ssize_t i, n = len(array), offset = array.offset
+        cdef const uint8_t* bits
+        if n == 0:
+            return
+        self.reserve(self.n + n)
+        valid, data = array.buffers()
+        memcpy(self.values + self.n * self.width,
+               (<const uint8_t*> <uintptr_t> data.address) + offset * self.width, n * self.width)
+        if array.null_count and self.valid == NULL:
+            self.valid = <uint8_t*> realloc(NULL, self.room)
+            if self.valid == NULL:
+                raise MemoryError
+            memset(self.valid, 1, self.n)
+        if self.valid != NULL:
+            memset(self.valid + self.n, 1, n)
+            if array.null_count:
+                bits = <const uint8_t*> <uintptr_t> valid.address
+                for i in range(n):
+                    self.valid[self.n + i] = bits[(offset + i) >> 3] >> ((offset + i) & 7) & 1
+        self.n += n
+
+    def take(self, rows, Py_ssize_t begin, Py_ssize_t end):
+        """The values of rows, given as an int64 buffer; a negative row gives NULL."""
+        cdef Py_ssize_t i, n = end - begin, missing = 0
+        cdef const int64_t* at = (<const int64_t*> <uintptr_t> rows.address) + begin
+        data = pa.allocate_buffer(n * self.width)
+        flags = pa.allocate_buffer((n + 7) // 8)
+        cdef uint8_t* out = <uint8_t*> <uintptr_t> data.address
+        cdef uint8_t* bits = <uint8_t*> <uintptr_t> flags.address
+        with nogil:
+            missing = self.mark(at, n, bits)
+            if self.width == 8:
+                gather[int64_t](<const int64_t*> self.values, at, n, <int64_t*> out)
+            elif self.width == 4:
+                gather[int32_t](<const int32_t*> self.values, at, n, <int32_t*> out)
+            else:
+                for i in range(n):
+                    if at[i] >= 0:
+                        memcpy(out + i * self.width, self.values + at[i] * self.width, self.width)
+                    else:
+                        memset(out + i * self.width, 0, self.width)
+        return pa.Array.from_buffers(self.kind, n, [flags if missing else None, data], missing)
+
+    cdef Py_ssize_t mark(self, const int64_t* at, Py_ssize_t n, uint8_t* bits) noexcept nogil:
+        """Write which rows are there; returns how many are not."""
+        cdef Py_ssize_t i, k, missing = 0
+        cdef uint8_t byte, there
+        for i in range(0, n, 8):
+            byte = 0
+            for k in range(min(8, n - i)):
+                there = at[i + k] >= 0
+                if there and self.valid != NULL:
+                    there = self.valid[at[i + k]]
+                byte |= there << k
+                missing += not there
+            bits[i >> 3] = byte
+        return missing
+
+    def keep(self, rows):
+        """Let go of all values but those of some rows, given as an int64 array, in their order."""
+        cdef Py_ssize_t n = len(rows)
+        kept = self.take(rows.buffers()[1], 0, n)
+        self.n = 0
+        if 4 * n < self.room:
+            free(self.values)
+            free(self.valid)
+            self.values = self.valid = NULL
+            self.room = 0
+        self.append(kept)
+
+    @property
+    def bytes_held(self):
+        """Bytes of the values."""
+        return self.room * (self.width + (self.valid != NULL))
+
+
+ctypedef fused Word:
+    int32_t
+    int64_t
+
+
+cdef inline void gather(const Word* values, const int64_t* at, Py_ssize_t n,
+                        Word* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = values[at[i]] if at[i] >= 0 else 0

@@ -1,0 +1,273 @@
+"""The calls of a window: kernels, and the standard functions with their frames and types."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fin_sql.abi import Bound
+from fin_sql.columns import Column, arrow_type, column
+from fin_sql.errors import NotStreamableError
+from fin_sql.exec.standard import FRAMED, LAG, NTH_VALUE, ROW_NUMBER, bind
+from fin_sql.registry import KERNELS, lookup
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How far a standard window function looks back.
+
+    Args:
+        unit: "rows", or "range" of the order column.
+        start: rows before the current one, or nanoseconds (for integers their unit); None is all.
+        end: the same of the frame's end; 0 is the current row, with its peers in a range.
+    """
+
+    unit: Literal["rows", "range"]
+    start: int | None
+    end: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a window.
+
+    Args:
+        kernel: a kernel's SQL name, or a standard function of STANDARD.
+        args: names of the input columns; `count` without any counts rows.
+        name: of the output column.
+        params: the constants, by name; of `lag` offset and default, of `nth_value` n.
+        frame: of a standard function; None is SQL's default: all rows before, and the peers.
+        ignore_nulls: IGNORE NULLS of lag, first_value, last_value and nth_value.
+    """
+
+    kernel: str
+    args: tuple[str, ...]
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    frame: Frame | None = None
+    ignore_nulls: bool = False
+
+
+NUMBERS = ("sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop")
+JOINT = ("corr", "covar_samp", "covar_pop")
+VALUES = ("first_value", "last_value")
+STANDARD = frozenset(
+    {"row_number", "lag", "nth_value", "count", "min", "max", *NUMBERS, *JOINT, *VALUES}
+)
+
+
+def supports(call: Call, types: Sequence[pa.DataType]) -> bool:
+    """Whether KernelWindow computes a standard call over arguments of these types."""
+    name, frame = call.kernel, call.frame
+    counts = {"row_number": (0,), "count": (0, 1), **dict.fromkeys(JOINT, (2,))}
+    if name not in STANDARD or len(types) not in counts.get(name, (1,)):
+        return False
+    if call.ignore_nulls and name not in ("lag", "nth_value", *VALUES):
+        return False
+    if frame and frame.start is not None and frame.start < frame.end:
+        return False
+    if name == "row_number" or name == "count":
+        return name == "count" or frame is None
+    if name in ("lag", "nth_value"):
+        if frame or not _is_cell(types[0]):
+            return False
+        return _whole(call.params.get("offset", 1), 0) and _whole(call.params.get("n", 1), 1)
+    if name in VALUES:
+        return _is_cell(types[0])
+    if name in ("min", "max"):
+        return _is_cell(types[0]) and not pa.types.is_boolean(types[0])
+    return all(pa.types.is_floating(t) or pa.types.is_signed_integer(t) for t in types)
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 1_000_000
+
+
+def _is_cell(kind: pa.DataType) -> bool:
+    """Whether values of a type fit 8 bytes as they are."""
+    test = pa.types
+    return bool(
+        test.is_signed_integer(kind) or test.is_floating(kind) or test.is_timestamp(kind)
+        or test.is_date(kind) or test.is_boolean(kind)
+    )  # fmt: skip
+
+
+def standard_type(
+    name: str, types: Sequence[pa.DataType], params: Mapping[str, Any] | None = None
+) -> pa.DataType:
+    """The type of a standard call, as DataFusion has it."""
+    if name == "row_number":
+        return pa.uint64()
+    if name == "count":
+        return pa.int64()
+    if name in ("lag", "nth_value", "min", "max", *VALUES):
+        return types[0]
+    if name == "sum" and pa.types.is_integer(types[0]):
+        return pa.int64()
+    return pa.float64()
+
+
+class Computed:
+    """What KernelWindow does for a call: a bound kernel, its columns and its output.
+
+    Args:
+        call: the call.
+        schema: of the input.
+        order_by: the order columns; the first is the time of a RANGE frame.
+    """
+
+    def __init__(self, call: Call, schema: pa.Schema, order_by: Sequence[str]) -> None:
+        self.call = call
+        self.standard = call.kernel not in KERNELS and call.kernel in STANDARD
+        self.whole_ties = False
+        if not self.standard:
+            kernel = lookup(call.kernel)
+            self.bound: Bound = kernel.bind(**call.params)
+            if kernel.spec.lookahead and kernel.spec.lookahead(self.bound.params):
+                msg = f"{kernel.spec.who} looks ahead of its row and cannot run row by row"
+                raise NotStreamableError(msg)
+            self.type = arrow_type(kernel.spec.returns)
+            self._readers = [
+                _reader(name, arg.type, f"{kernel.spec.who}: argument '{arg.name}'")
+                for name, arg in zip(call.args, kernel.spec.args, strict=True)
+            ]
+            return
+        types = [schema.field(name).type for name in call.args]
+        self.type = standard_type(call.kernel, types, call.params)
+        self.bound, self._time = self._standard(types, order_by)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What its state is the state of."""
+        if not self.standard:
+            spec = self.bound.kernel.spec
+            return spec.name, spec.version, sorted(self.bound.params.items()), self.call.args
+        frame, name = self.call.frame, self.bound.kernel.spec.name
+        return name, frame, sorted(self.bound.params.items()), self.call.args, self._time
+
+    def _standard(self, types: list[pa.DataType], order_by: Sequence[str]) -> Any:
+        call = self.call
+        if call.kernel == "row_number":
+            return bind(ROW_NUMBER), None
+        if call.kernel == "lag":
+            default = call.params.get("default")
+            return bind(
+                LAG,
+                offset=call.params.get("offset", 1),
+                ignore_nulls=int(call.ignore_nulls),
+                has_default=int(default is not None),
+                default=0 if default is None else _bits(default, types[0]),
+            ), None
+        self.whole_ties = call.frame is None or call.frame.unit == "range"
+        if call.kernel == "nth_value":
+            params = {"n": call.params.get("n", 1), "ignore_nulls": int(call.ignore_nulls)}
+            return bind(NTH_VALUE, **params), None
+        name = call.kernel
+        whole = bool(types) and not pa.types.is_floating(types[0])
+        if whole:
+            name = {"sum": "total", "min": "least", "max": "most"}.get(name, name)
+        if call.ignore_nulls:
+            name = f"known_{name}"
+        frame = call.frame or Frame("rows", None)
+        if frame.start is None:
+            return bind(FRAMED[name, "rows"], rows_back=0, end_back=frame.end, time_back=0), None
+        if frame.unit == "rows":
+            length = frame.start - frame.end + 1
+            kernel = FRAMED[name, "rows"]
+            return bind(kernel, rows_back=length, end_back=frame.end, time_back=0), None
+        made = bind(FRAMED[name, "range"], rows_back=0, end_back=0, time_back=frame.start)
+        return made, order_by[0]
+
+    def columns(self, rows: pa.RecordBatch) -> list[Column]:
+        """Its arguments as cells."""
+        if not self.standard:
+            return [read(rows) for read in self._readers]
+        arrays = [rows[name] for name in self.call.args]
+        there = _there(arrays, rows.num_rows)
+        found = [column(there, "int64", "")]
+        n_args = len(self.bound.kernel.spec.args)
+        if n_args == 1:
+            return found
+        wide = self.call.kernel in NUMBERS and not _keeps(self.bound) or self.call.kernel in JOINT
+        cells = [_cells(array, wide) for array in arrays]
+        found += [column(cell, "int64", "") for cell in cells]
+        while len(found) < min(n_args, 3):
+            found.append(found[-1] if len(found) > 1 else found[0])
+        if self._time is not None:
+            found.append(column(rows[self._time], _time_kind(rows[self._time].type), "the order"))
+        return found
+
+    def finish(self, output: pa.Array) -> pa.Array:
+        """The output in its own type."""
+        if not self.standard:
+            return output
+        return _of_cells(output, self.type)
+
+
+def _keeps(bound: Bound) -> bool:
+    return bool(bound.kernel.spec.name.startswith("total"))
+
+
+def _reader(name: str, kind: Any, who: str) -> Callable[[pa.RecordBatch], Column]:
+    return lambda rows: column(rows[name], kind, who)
+
+
+def _time_kind(kind: pa.DataType) -> str:
+    return "timestamp" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else "int64"
+
+
+def _there(arrays: Sequence[pa.Array], rows: int) -> pa.Array:
+    """1 where all arguments have a value, else 0."""
+    valid = None
+    for array in arrays:
+        if array.null_count:
+            here = array.is_valid()
+            valid = here if valid is None else pc.and_(valid, here)
+    if valid is not None:
+        return valid.cast(pa.int64())
+    return pa.array(np.ones(rows, np.int64))
+
+
+def _cells(array: pa.Array, wide: bool) -> pa.Array:
+    """Values as int64: doubles by their bits, all else by their number; NULL is 0."""
+    kind = array.type
+    if pa.types.is_floating(kind) or wide:
+        array = array if kind == pa.float64() else array.cast(pa.float64())
+    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        array = array if kind == pa.int64() else array.cast(pa.int64())
+    elif pa.types.is_date32(kind):
+        array = array.cast(pa.int32()).cast(pa.int64())
+    data = pa.Array.from_buffers(
+        pa.int64(), len(array), [None, array.buffers()[1]], offset=array.offset
+    )
+    return data
+
+
+def _of_cells(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if (
+        kind in (pa.int64(), pa.float64())
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date64(kind)
+    ):
+        return array.view(kind)
+    if pa.types.is_floating(kind):
+        return array.view(pa.float64()).cast(kind)
+    if pa.types.is_date32(kind):
+        return array.cast(pa.int32()).cast(kind)
+    return array.cast(kind)
+
+
+def _bits(value: Any, kind: pa.DataType) -> int:
+    """A constant as the cell of a column of a type."""
+    if pa.types.is_floating(kind):
+        return int(struct.unpack("<q", struct.pack("<d", float(value)))[0])
+    if pa.types.is_timestamp(kind):
+        step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
+        return int(value) // step
+    return int(_cells(pa.array([value]).cast(kind), False)[0].as_py())

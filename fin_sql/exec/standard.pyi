@@ -1,0 +1,8 @@
+from fin_sql.abi import Bound, Kernel
+
+FRAMED: dict[tuple[str, str], Kernel]
+ROW_NUMBER: Kernel
+LAG: Kernel
+NTH_VALUE: Kernel
+
+def bind(made: Kernel, **params: int) -> Bound: ...

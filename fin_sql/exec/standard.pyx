@@ -1,0 +1,393 @@
+"""The standard window functions as kernels: one pass, and nothing is ever subtracted.
+
+A kernel here sees rows as they are: NULL is a flag beside the value, NaN and the infinities are
+values, so that doubles travel as their bits.
+"""
+
+from libc.math cimport fabs, sqrt
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fin_sql.abi cimport ABSENT, EMIT, GROW, Bound, Functions, Kernel, cell, size_fn, step_fn
+from fin_sql.exec._frames cimport (
+    THERE, VALUE, Element, Part, Queue, blocks_bytes, in_rows, in_time, join_count,
+    join_first, join_fn, join_integer, join_joint, join_last, join_least, join_max, join_min,
+    join_most, join_spread, join_sum, lift_count, lift_fn, lift_integer, lift_joint, lift_row,
+    lift_spread, lift_sum, lift_value,
+)
+from fin_sql.spec import Arg, Out, Param, Spec
+
+# ---------------------------------------------------------------- values
+
+cdef inline int value_of_sum(Part* s, cell* out) noexcept nogil:
+    # What was lost beside an infinity is no number.
+    out[0].f = s.v[0].f + s.v[1].f if fabs(s.v[0].f) <= 1.7976931348623157e308 else s.v[0].f
+    return EMIT if s.n else ABSENT
+
+
+cdef inline int value_of_mean(Part* s, cell* out) noexcept nogil:
+    if not s.n:
+        return ABSENT
+    value_of_sum(s, out)
+    out[0].f /= <double> s.n
+    return EMIT
+
+
+cdef inline int value_of_first(Part* s, cell* out) noexcept nogil:
+    out[0] = s.v[0]
+    return EMIT if s.n else ABSENT
+
+
+cdef inline int value_of_row(Part* s, cell* out) noexcept nogil:
+    out[0] = s.v[0]
+    return EMIT if s.n and s.v[1].i else ABSENT
+
+
+cdef inline int value_of_count(Part* s, cell* out) noexcept nogil:
+    out[0].i = s.n
+    return EMIT
+
+
+cdef inline int value_of_variance(Part* s, cell* out, int64_t ddof, bint root) noexcept nogil:
+    if s.n <= ddof:
+        return ABSENT
+    out[0].f = s.v[1].f / <double> (s.n - ddof)
+    if root:
+        out[0].f = sqrt(out[0].f)
+    return EMIT
+
+
+cdef inline int value_of_covariance(Part* s, cell* out, int64_t ddof) noexcept nogil:
+    if s.n <= ddof:
+        return ABSENT
+    out[0].f = s.v[4].f / <double> (s.n - ddof)
+    return EMIT
+
+
+cdef inline int value_of_correlation(Part* s, cell* out) noexcept nogil:
+    cdef double product = s.v[2].f * s.v[3].f, r
+    if s.n < 2 or s.v[2].f == 0.0 or s.v[3].f == 0.0:
+        return ABSENT
+    r = s.v[4].f / sqrt(product) if 1e-280 < product < 1e280 else (
+        s.v[4].f / sqrt(s.v[2].f) / sqrt(s.v[3].f))
+    out[0].f = max(-1.0, min(1.0, r)) if r == r else r
+    return EMIT
+
+
+ctypedef int (*value_of_fn)(Part* s, cell* out) noexcept nogil
+
+
+cdef inline int var_samp(Part* s, cell* out) noexcept nogil:
+    return value_of_variance(s, out, 1, False)
+
+
+cdef inline int var_pop(Part* s, cell* out) noexcept nogil:
+    return value_of_variance(s, out, 0, False)
+
+
+cdef inline int stddev_samp(Part* s, cell* out) noexcept nogil:
+    return value_of_variance(s, out, 1, True)
+
+
+cdef inline int stddev_pop(Part* s, cell* out) noexcept nogil:
+    return value_of_variance(s, out, 0, True)
+
+
+cdef inline int covar_samp(Part* s, cell* out) noexcept nogil:
+    return value_of_covariance(s, out, 1)
+
+
+cdef inline int covar_pop(Part* s, cell* out) noexcept nogil:
+    return value_of_covariance(s, out, 0)
+
+
+cdef inline int framed(void* state, const cell* p, const cell* x, cell* out, int time_at,
+                       lift_fn lift, join_fn join, value_of_fn value) noexcept nogil:
+    cdef Part found
+    if time_at:
+        if in_time(state, p, x, x[time_at], lift, join, &found) == GROW:
+            return GROW
+    else:
+        in_rows(state, p, x, lift, join, &found)
+    return value(&found, out)
+
+
+# A step for ROWS and one for RANGE, in which all but the state is constant.
+cdef int count_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_count, join_count, value_of_count)
+
+
+cdef int count_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_count, join_count, value_of_count)
+
+
+cdef int sum_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_sum)
+
+
+cdef int sum_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_sum)
+
+
+cdef int total_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_integer, join_integer, value_of_first)
+
+
+cdef int total_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_integer, join_integer, value_of_first)
+
+
+cdef int avg_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_mean)
+
+
+cdef int avg_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_mean)
+
+
+cdef int min_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_min, value_of_first)
+
+
+cdef int min_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_min, value_of_first)
+
+
+cdef int max_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_max, value_of_first)
+
+
+cdef int max_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_max, value_of_first)
+
+
+cdef int least_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_least, value_of_first)
+
+
+cdef int least_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_least, value_of_first)
+
+
+cdef int most_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_most, value_of_first)
+
+
+cdef int most_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_most, value_of_first)
+
+
+cdef int first_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_row, join_first, value_of_row)
+
+
+cdef int first_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_row, join_first, value_of_row)
+
+
+cdef int last_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_row, join_last, value_of_row)
+
+
+cdef int last_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_row, join_last, value_of_row)
+
+
+cdef int known_first_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_first, value_of_first)
+
+
+cdef int known_first_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_first, value_of_first)
+
+
+cdef int known_last_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_value, join_last, value_of_first)
+
+
+cdef int known_last_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_value, join_last, value_of_first)
+
+
+cdef int var_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_spread, join_spread, var_samp)
+
+
+cdef int var_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_spread, join_spread, var_samp)
+
+
+cdef int var_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_spread, join_spread, var_pop)
+
+
+cdef int var_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_spread, join_spread, var_pop)
+
+
+cdef int stddev_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_samp)
+
+
+cdef int stddev_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_samp)
+
+
+cdef int stddev_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_pop)
+
+
+cdef int stddev_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_pop)
+
+
+cdef int covar_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_samp)
+
+
+cdef int covar_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_samp)
+
+
+cdef int covar_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_pop)
+
+
+cdef int covar_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_pop)
+
+
+cdef int corr_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_joint, join_joint, value_of_correlation)
+
+
+cdef int corr_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 3, lift_joint, join_joint, value_of_correlation)
+
+
+# ---------------------------------------------------------------- by place
+
+cdef struct Number:
+    int64_t n
+
+
+cdef int row_number(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    cdef Number* s = <Number*> state
+    s.n += 1
+    out[0].i = s.n
+    return EMIT
+
+
+cdef struct Lagged:             # followed by offset cells of values and offset flags
+    int64_t n
+    int64_t at
+
+
+cdef int64_t lag_bytes(const cell* p) noexcept nogil:
+    return sizeof(Lagged) + p[0].i * 2 * sizeof(cell)
+
+
+# Parameters: offset, IGNORE NULLS, whether there is a default, its bits.
+cdef int lag(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    cdef Lagged* s = <Lagged*> state
+    cdef cell* held = <cell*> (s + 1)
+    cdef int64_t k = p[0].i
+    cdef bint there, exists
+    if k == 0:
+        out[0] = x[VALUE]
+        return EMIT if x[THERE].i else ABSENT
+    exists = s.n >= k
+    out[0] = held[2 * s.at]
+    there = held[2 * s.at + 1].i
+    if not (p[1].i and not x[THERE].i):
+        held[2 * s.at] = x[VALUE]
+        held[2 * s.at + 1].i = x[THERE].i
+        s.at = s.at + 1 if s.at + 1 < k else 0
+        s.n += 1
+    if not exists:
+        out[0] = p[3]
+        return EMIT if p[2].i else ABSENT
+    return EMIT if there else ABSENT
+
+
+cdef struct Nth:
+    int64_t n
+    cell value
+    int64_t there
+
+
+# Parameters: which, IGNORE NULLS.
+cdef int nth_value(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    cdef Nth* s = <Nth*> state
+    if x[THERE].i or not p[1].i:
+        s.n += 1
+        if s.n == p[0].i:
+            s.value = x[VALUE]
+            s.there = x[THERE].i
+    out[0] = s.value
+    return EMIT if s.there else ABSENT
+
+
+# ---------------------------------------------------------------- as kernels
+
+cdef object kernel(str name, int n_args, tuple params, step_fn step, int64_t size,
+                   size_fn sizer, bint grows):
+    cdef Kernel made = Kernel.__new__(Kernel)
+    made.spec = Spec(
+        name=name,
+        summary="A standard window function.",
+        shape="window",
+        args=tuple(Arg(word, "int64") for word in ("there", "x", "y", "t")[:n_args]),
+        params=tuple(Param(word, type="int64") for word in params),
+        returns=Out("int64"),
+        nulls="row",
+        definition=None,
+        source="",
+        example="",
+        bound="it keeps every row of the time that its frame looks back",
+    )
+    made.family = "standard"
+    made.n_args, made.n_outs = n_args, 1
+    made.grows = grows
+    memset(&made.c, 0, sizeof(Functions))
+    made.c.step, made.c.size, made.c.sizer = step, size, sizer
+    return made
+
+
+FRAMED = {}
+cdef add(str name, step_fn rows, step_fn time):
+    frame = ("rows_back", "end_back", "time_back")
+    FRAMED[name, "rows"] = kernel(f"{name} rows", 3, frame, rows, 0, blocks_bytes, False)
+    FRAMED[name, "range"] = kernel(
+        f"{name} range", 4, frame, time, sizeof(Queue) + 4 * sizeof(Element), NULL, True)
+
+
+add("count", count_rows, count_time)
+add("sum", sum_rows, sum_time)
+add("total", total_rows, total_time)
+add("avg", avg_rows, avg_time)
+add("min", min_rows, min_time)
+add("max", max_rows, max_time)
+add("least", least_rows, least_time)
+add("most", most_rows, most_time)
+add("first_value", first_rows, first_time)
+add("last_value", last_rows, last_time)
+add("known_first_value", known_first_rows, known_first_time)
+add("known_last_value", known_last_rows, known_last_time)
+add("var_samp", var_samp_rows, var_samp_time)
+add("var_pop", var_pop_rows, var_pop_time)
+add("stddev_samp", stddev_samp_rows, stddev_samp_time)
+add("stddev_pop", stddev_pop_rows, stddev_pop_time)
+add("covar_samp", covar_samp_rows, covar_samp_time)
+add("covar_pop", covar_pop_rows, covar_pop_time)
+add("corr", corr_rows, corr_time)
+
+ROW_NUMBER = kernel("row_number", 1, (), row_number, sizeof(Number), NULL, False)
+LAG = kernel("lag rows", 2, ("offset", "ignore_nulls", "has_default", "default"), lag, 0,
+             lag_bytes, False)
+NTH_VALUE = kernel("nth_value rows", 2, ("n", "ignore_nulls"), nth_value, sizeof(Nth), NULL, False)
+
+
+def bind(Kernel made, **params):
+    """A kernel of this module with its parameters."""
+    return Bound(made, params)

@@ -1,0 +1,202 @@
+"""A query whose rows have not been asked for yet."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fin_sql.errors import SqlError
+from fin_sql.exec.fragment import plain_message
+from fin_sql.sql.explain import explained
+from fin_sql.sql.lower import Counted, Run
+from fin_sql.sql.statement import Statement
+from fin_sql.states import Cancel
+
+if TYPE_CHECKING:
+    from fin_sql.context import Context
+
+
+class Query:
+    """What `ctx.sql` gives. Each way of asking for the rows runs the query anew.
+
+    It has `__arrow_c_stream__`, so that Polars, DuckDB, pandas and pyarrow take it as it is.
+    """
+
+    def __init__(self, context: Context, statement: Statement) -> None:
+        self._context, self._statement = context, statement
+        self._frame = None
+        if statement.plan is None:  # DataFusion runs CREATE, SET and the like at once
+            self._frame = context.evaluator.sql(statement.sql, statement.params)
+        self._cancel = Cancel()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the result."""
+        if self._statement.explain:
+            return pa.schema([("plan", pa.string())])
+        if self._statement.plan is not None:
+            return self._statement.plan.schema
+        return self._frame.schema()  # type: ignore[union-attr]
+
+    def cancel(self) -> None:
+        """Stop a run of this query from another thread; it raises CancelledError."""
+        self._cancel.set()
+
+    def stream(self, *, progress: Callable[[int], None] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows, a batch at a time.
+
+        Args:
+            progress: told how many rows of tables each step has read.
+
+        Raises:
+            SqlError, KernelError, OrderError, CancelledError: while it runs.
+        """
+        statement = self._statement
+        if statement.explain:
+            yield self._explanation(analyze=statement.explain == "analyze")
+        elif statement.plan is not None:
+            yield from self._run(progress).batches(statement.plan)
+        else:
+            try:
+                for batch in self._frame.execute_stream():  # type: ignore[union-attr]
+                    yield batch.to_pyarrow()
+            except Exception as error:
+                raise SqlError(plain_message(error)) from None
+
+    def _run(self, progress: Callable[[int], None] | None = None) -> Run:
+        context = self._context
+        return Run(
+            context.evaluator,
+            context.layouts,
+            self._statement.params,
+            threads=context.threads,
+            memory_limit=context.memory_limit,
+            cancel=self._cancel,
+            progress=progress,
+        )
+
+    def _explanation(self, *, analyze: bool) -> pa.RecordBatch:
+        return pa.record_batch({"plan": self.explain(analyze=analyze).split("\n")})
+
+    def explain(self, *, analyze: bool = False) -> str:
+        """The plan as a tree; `analyze` runs the query, and adds rows and seconds."""
+        plan = self._statement.plan
+        if plan is None:
+            return str(self._frame.optimized_logical_plan().display_indent())  # type: ignore[union-attr]
+        counted: dict[int, Counted] | None = None
+        if analyze:
+            counted = {}
+            run = self._run()
+            run.counted = counted
+            for _ in run.batches(plan):
+                pass
+        return explained(plan, self._context.layouts, counted)
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as a `pyarrow.Table`."""
+        return pa.Table.from_batches(self.stream(), self.schema)
+
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """The rows as a `polars.DataFrame`."""
+        import polars
+
+        return polars.from_arrow(self.to_arrow())
+
+    def to_numpy(self) -> dict[str, Any]:
+        """The columns as NumPy arrays by name; NULLs of numbers become NaN."""
+        table = self.to_arrow()
+        return {name: table[name].to_numpy() for name in table.column_names}
+
+    def write_parquet(self, path: str) -> int:
+        """Write the rows to one Parquet file; returns how many.
+
+        The file appears under its name when it is complete.
+        """
+        import os
+
+        import pyarrow.parquet as pq
+
+        part, rows = f"{path}.part", 0
+        try:
+            with pq.ParquetWriter(part, self.schema) as writer:
+                for batch in self.stream():
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+            os.replace(part, path)
+        finally:
+            if os.path.exists(part):
+                os.remove(part)
+        return rows
+
+    def show(self, rows: int = 20) -> None:
+        """Print the first rows as a table."""
+        print(self._shown(rows))
+
+    def _first(self, rows: int) -> pa.Table:
+        found, count = [], 0
+        stream = self.stream()
+        for batch in stream:
+            found.append(batch.slice(0, rows + 1 - count))
+            count += found[-1].num_rows
+            if count > rows:
+                break
+        stream.close()  # type: ignore[attr-defined]
+        return pa.Table.from_batches(found, self.schema)
+
+    def _cells(self, rows: int) -> tuple[list[list[str]], bool]:
+        table = self._first(rows)
+        more = table.num_rows > rows
+        table = table.slice(0, rows)
+        return [[cell(value) for value in column] for column in table.columns], more
+
+    def _shown(self, rows: int) -> str:
+        columns, more = self._cells(rows)
+        names = self.schema.names
+        widths = [max([len(n), *map(len, c)]) for n, c in zip(names, columns, strict=True)]
+        numeric = [pa.types.is_floating(k) or pa.types.is_integer(k) for k in self.schema.types]
+        lines = ["  ".join(n.ljust(w) for n, w in zip(names, widths, strict=True)).rstrip()]
+        lines.append("  ".join("-" * w for w in widths))
+        for row in zip(*columns, strict=True):
+            cells = [
+                text.rjust(w) if right else text.ljust(w)
+                for text, w, right in zip(row, widths, numeric, strict=True)
+            ]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join([*lines, "..."] if more else lines)
+
+    def _repr_html_(self) -> str:
+        columns, more = self._cells(20)
+        head = "".join(
+            f"<th>{html.escape(f.name)}<br><small>{html.escape(str(f.type))}</small></th>"
+            for f in self.schema
+        )
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
+            for row in zip(*columns, strict=True)
+        )
+        tail = "<p>the first 20 rows</p>" if more else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{tail}"
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.stream())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{f.name} {f.type}" for f in self.schema)
+        return f"<fin_sql query: {fields}>"
+
+
+def cell(value: pa.Scalar) -> str:
+    """A value in words: times with all their digits, doubles in shortest form."""
+    if not value.is_valid:
+        return "NULL"
+    if pa.types.is_temporal(value.type):
+        return str(value.cast(pa.string()))
+    return str(value.as_py())

@@ -1,0 +1,521 @@
+"""From a query's text to its plan: names, types, stars, windows and joins are settled here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
+from fin_sql.exec.fragment import Evaluator
+from fin_sql.sql.concern import concerns
+from fin_sql.sql.joins import bind_source
+from fin_sql.sql.names import Rewriter, Written
+from fin_sql.sql.parse import read_query
+from fin_sql.sql.plan import (
+    ORDINAL,
+    Concat,
+    Filter,
+    Limit,
+    Node,
+    Output,
+    Project,
+    Relational,
+    renamed,
+)
+from fin_sql.sql.scope import Column, Relation
+from fin_sql.sql.syntax import Combined, Cte, Query, Select, Source, Span, Star, Values
+from fin_sql.sql.text import Text, quoted, underlined
+from fin_sql.sql.windows import Windows
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a query may refer to.
+
+    Args:
+        evaluator: the DataFusion session.
+        table: the table of a name, or None.
+        open_path: the table of a file, a folder or a glob.
+        tables: all names, for hints.
+        params: values of the parameters.
+        leave_windows: leave the standard windows to DataFusion.
+    """
+
+    evaluator: Evaluator
+    table: Callable[[str], Any]
+    open_path: Callable[[str], Any]
+    tables: Callable[[], Sequence[str]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    leave_windows: bool = False
+
+
+class Binder:
+    """Plans the queries of one statement.
+
+    Args:
+        text: the statement.
+        known: what it may refer to.
+    """
+
+    def __init__(self, text: Text, known: Known) -> None:
+        self.text, self.known = text, known
+        self.evaluator = known.evaluator
+        self.ctes: dict[str, tuple[Cte, dict[str, Any]]] = {}
+        self.aggregates = {*known.evaluator.ctx.udafs()}
+        self._inputs = 0
+
+    def query(self, begin: int, end: int) -> Node:
+        """Plan the tokens of a span as a query."""
+        return self.plan(read_query(self.text, begin, end))
+
+    # ------------------------------------------------------------ what DataFusion knows
+
+    def params_in(self, sql: str) -> dict[str, Any]:
+        """The parameters that a text mentions; others would be refused."""
+        return {k: v for k, v in self.known.params.items() if f"${k}" in sql or f":{k}" in sql}
+
+    def constant(self, span: Span) -> Any:
+        """The value of an expression without columns."""
+        sql = self.text.written(*span)
+        try:
+            return self.evaluator.constant(sql, self.params_in(sql))
+        except FinSqlError as error:
+            self.text.fail(f"a constant was expected: {error}", *span)
+
+    def describe(
+        self, items: list[str], schema: pa.Schema, windows: bool = False
+    ) -> list[pa.DataType]:
+        """The types of expressions over columns."""
+        if windows:
+            schema = schema.append(pa.field(ORDINAL, pa.int64()))
+        shown = ", ".join(f"{sql} AS c{k}" for k, sql in enumerate(items))
+        sql = f"SELECT {shown} FROM __in"
+        try:
+            found = self.evaluator.describe(sql, {"__in": schema}, self.params_in(sql))
+        except SqlError as error:
+            if len(items) > 1:
+                for item in items:  # the one that it is
+                    self.describe([item], schema)
+            at = self.text.sql.find(items[0])
+            if at < 0:
+                raise
+            end = at + len(items[0])
+            raise SqlError(underlined(str(error), self.text.sql, at, end)) from None
+        return [f.type for f in found]
+
+    def input_name(self) -> str:
+        """A new name for an input of a DataFusion query."""
+        self._inputs += 1
+        return f"__in{self._inputs}"
+
+    def relational(
+        self,
+        sql: str,
+        named: Mapping[str, Node],
+        *,
+        ordered: bool = False,
+        note: str = "",
+    ) -> Relational:
+        """A query of DataFusion's over inputs; the plain CTEs that it mentions stand before it."""
+        prefix, more = self._prefix(sql)
+        named = {**named, **more}
+        sql = prefix + sql
+        schemas = {name: node.schema for name, node in named.items()}
+        if ordered:
+            first = next(iter(schemas))
+            schemas[first] = schemas[first].append(pa.field(ORDINAL, pa.int64()))
+        schema = self.evaluator.describe(sql, schemas, self.params_in(sql))
+        return Relational(sql, tuple(named.items()), schema, ordered, note)
+
+    def _prefix(self, sql: str) -> tuple[str, dict[str, Node]]:
+        """WITH for the CTEs that a text mentions, and those of them that are planned."""
+        mentioned = [name for name in self.ctes if name in Mentions(sql).names]
+        wanted: dict[str, None] = {}
+        while mentioned:
+            name = mentioned.pop()
+            if name not in wanted:
+                inside = Mentions(self.text.written(*self.ctes[name][0].query.span)).names
+                mentioned += [n for n in self.ctes[name][1] if n in inside]
+            wanted[name] = None
+        parts, named, recursive = [], {}, False
+        for name in self.ctes:
+            if name not in wanted:
+                continue
+            cte, _ = self.ctes[name]
+            if self.is_ours(cte.query.span):
+                node = self.cte(name)
+                inner = self.input_name()
+                named[inner] = node
+                parts.append(f"{quoted(name)} AS (SELECT * FROM {inner})")
+            else:
+                recursive |= name in Mentions(self.text.written(*cte.query.span)).names
+                parts.append(self.text.written(*cte.span))
+        if not parts:
+            return "", {}
+        return f"WITH {'RECURSIVE ' if recursive else ''}{', '.join(parts)} ", named
+
+    def is_ours(self, span: Span) -> bool:
+        """Whether a part of the statement has a form of ours, or a CTE that has."""
+        if concerns(self.text, *span, leave_windows=self.known.leave_windows):
+            return True
+        begin, end = span
+        tokens = self.text.tokens
+        for i in range(begin, end):
+            name = tokens[i].text
+            if tokens[i].names and name in self.ctes and tokens[i - 1].says("from", "join", ","):
+                inner = self.ctes[name][0].query.span
+                if not (inner[0] <= begin < inner[1]) and self.is_ours(inner):
+                    return True
+        return False
+
+    # ------------------------------------------------------------ queries
+
+    def plan(self, query: Query) -> Node:
+        """The plan of a query."""
+        outer = dict(self.ctes)
+        for cte in query.ctes:
+            self.ctes[cte.name] = (cte, dict(self.ctes))
+        try:
+            return self._plan(query)
+        finally:
+            self.ctes = outer
+
+    def cte(self, name: str) -> Node:
+        """The plan of a CTE, as it is seen where it stands."""
+        cte, around = self.ctes[name]
+        now, self.ctes = self.ctes, dict(around)
+        try:
+            return named_columns(self.plan(cte.query), cte.columns, cte.name)
+        finally:
+            self.ctes = now
+
+    def subquery(self, span: Span) -> tuple[str, Node] | None:
+        """A query in an expression, if it must be planned."""
+        if not self.is_ours(span):
+            return None
+        return self.input_name(), self.query(*span)
+
+    def _plan(self, query: Query) -> Node:
+        if isinstance(query.body, Select):
+            return self._select(query.body, query)
+        if isinstance(query.body, Query):
+            node = self.plan(query.body)
+        elif isinstance(query.body, Combined):
+            node = self._combined(query.body)
+        else:
+            node = self.relational(self.text.written(*query.body.span), {})
+        return self._sorted(node, query)
+
+    def _combined(self, body: Combined) -> Node:
+        parts = [self.plan(part) for part in body.parts]
+        named = {self.input_name(): part for part in parts}
+        pieces = []
+        for name, operator in zip(named, ("", *body.operators), strict=True):
+            pieces += [operator, f"SELECT * FROM {name}"]
+        node = self.relational(" ".join(pieces).strip(), named)
+        if all(" ".join(op.lower().split()) == "union all" for op in body.operators):
+            if all(part.schema.types == node.schema.types for part in parts):
+                return Concat(tuple(parts), node.schema)
+        return node
+
+    def _sorted(self, node: Node, query: Query) -> Node:
+        """ORDER BY and LIMIT over the names of the output."""
+        if query.order_by is None:
+            return self._limited(node, query)
+        columns = ", ".join(quoted(name) for name in node.schema.names)
+        order = self.text.written(*query.order_by)
+        sql = f"SELECT {columns} FROM __in ORDER BY {order}, {ORDINAL}{self._limit_words(query)}"
+        return self.relational(sql, {"__in": node}, ordered=True)
+
+    def _limit_words(self, query: Query) -> str:
+        limit = f" LIMIT {self.text.written(*query.limit)}" if query.limit else ""
+        return limit + (f" OFFSET {self.text.written(*query.offset)}" if query.offset else "")
+
+    def _limited(self, node: Node, query: Query) -> Node:
+        if query.limit is None and query.offset is None:
+            return node
+        limit = query.limit
+        count = None
+        if limit is not None and self.text.written(*limit).lower() != "all":
+            count = self._rows("LIMIT", limit)
+        offset = self._rows("OFFSET", query.offset) if query.offset else 0
+        return Limit(node, count, offset or 0)
+
+    def _rows(self, clause: str, span: Span) -> int | None:
+        value = self.constant(span)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 0
+        ):
+            self.text.fail(f"{clause} must be a whole number, was {value!r}", *span)
+        return value
+
+    # ------------------------------------------------------------ SELECT
+
+    def rewriter(self, relation: Relation, **more: Any) -> Rewriter:
+        """Expressions over a relation."""
+        return Rewriter(
+            self.text,
+            relation,
+            aggregates=self.aggregates,
+            constant=self.constant,
+            plan_query=self.subquery,
+            **more,
+        )
+
+    def filtered(self, relation: Relation, span: Span) -> Relation:
+        """The rows that a condition is true for; each conjunct is a Filter of its own."""
+        node = relation.node
+        for part in conjuncts(self.text, *span):
+            written = self.rewriter(relation).write(part)
+            if written.aggregates:
+                self.text.fail("WHERE takes no aggregate; use HAVING", *part)
+            if written.subquery:
+                names = ", ".join(quoted(name) for name in node.schema.names)
+                sql = f"SELECT {names} FROM __in WHERE {written.sql} ORDER BY {ORDINAL}"
+                node = self.relational(sql, {"__in": node, **written.inputs}, ordered=True)
+            else:
+                self.describe([written.sql], node.schema)
+                node = Filter(node, written.sql, tuple(sorted(written.uses)))
+        return Relation(node, relation.columns, relation.merged, relation.hidden)
+
+    def _select(self, select: Select, query: Query) -> Node:
+        if select.source is None:
+            sql = self.text.written(*query.body.span)
+            return self._sorted(self.relational(sql, {}), query)
+        relation = bind_source(self, select.source)
+        if select.where:
+            relation = self.filtered(relation, select.where)
+        windows = Windows(
+            self.text,
+            select.windows,
+            self.describe,
+            self.constant,
+            leave=self.known.leave_windows,
+        )
+        rewriter = self.rewriter(relation, lift=windows.lift)
+        windows.rewriter, windows.schema = rewriter, relation.node.schema
+        outputs = self._outputs(select, relation, rewriter)
+        aggregated = select.group_by is not None or select.having is not None
+        aggregated |= any(written.aggregates for _, written, _ in outputs)
+        if aggregated:
+            if windows.calls:
+                site = next(iter(windows.calls.values())).site
+                msg = (
+                    "a window over aggregates: compute the aggregates in a CTE, the window over it"
+                )
+                self.text.fail(msg, *site.span)
+            return self._aggregated(select, query, relation, outputs)
+        rewriter.meanings = {name: written for name, written, star in outputs if not star and name}
+        qualify = rewriter.write(select.qualify) if select.qualify else None
+        order = self._order_terms(query, rewriter, outputs)
+        node = windows.build(relation.node)
+        if qualify:
+            if not windows.calls:
+                self.text.fail(
+                    "QUALIFY needs a window function; use WHERE", *(select.qualify or (0, 1))
+                )
+            node = Filter(node, qualify.sql, tuple(sorted(qualify.uses)))
+        return self._projected(select, query, node, outputs, order)
+
+    def _outputs(
+        self, select: Select, relation: Relation, rewriter: Rewriter
+    ) -> list[tuple[str, Written, bool]]:
+        """(name, expression, from a star) of each column of the SELECT list."""
+        found: list[tuple[str, Written, bool]] = []
+        for item in select.items:
+            if item.star is not None:
+                found += self._star(item.star, item.span, relation, rewriter)
+                continue
+            written = rewriter.write(item.span)
+            last = self.text.tokens[item.span[1] - 1]
+            path = all(
+                t.names or t.says(".") for t in self.text.tokens[item.span[0] : item.span[1]]
+            )
+            name = item.alias or (
+                last.text
+                if path and last.names
+                else " ".join(self.text.written(*item.span).split())
+            )
+            found.append((name, written, False))
+        return unique(found)
+
+    def _star(
+        self, star: Star, span: Span, relation: Relation, rewriter: Rewriter
+    ) -> list[tuple[str, Written, bool]]:
+        try:
+            columns = relation.star(star.alias)
+        except UnknownNameError as error:
+            self.text.fail(str(error), *span)
+        names = [c.name for c in columns]
+        for name in (*star.exclude, *(name for name, _ in star.replace)):
+            if name not in names:
+                self.text.fail(str(UnknownNameError("column", name, names)), *span)
+        replaced = dict(star.replace)
+        found = []
+        for column in columns:
+            if column.name in star.exclude:
+                continue
+            if column.name in replaced:
+                written = rewriter.write(replaced[column.name])
+            else:
+                written = Written(quoted(column.flat), {column.flat})
+            found.append((column.name, written, True))
+        return found
+
+    def _aggregated(self, select: Select, query: Query, relation: Relation, outputs: Any) -> Node:
+        rewriter = self.rewriter(relation, meanings={n: w for n, w, star in outputs if not star})
+        words = self._select_words(select, outputs)
+        named: dict[str, Node] = {"__in": relation.node}
+        for _, written, _ in outputs:
+            named |= written.inputs
+        sql = f"{words} FROM __in"
+        if select.group_by:
+            sql += f" GROUP BY {self._grouping(select.group_by, rewriter)}"
+        if select.having:
+            having = rewriter.write(select.having)
+            named |= having.inputs
+            sql += f" HAVING {having.sql}"
+        if query.order_by:
+            # An output's name is its own in ORDER BY: DataFusion resolves it.
+            plain = self.rewriter(relation)
+            sql += f" ORDER BY {plain.write(query.order_by).sql}"
+        return self.relational(sql + self._limit_words(query), named)
+
+    def _grouping(self, span: Span, rewriter: Rewriter) -> str:
+        parts = []
+        for part in self.text.split(*span, ","):
+            token = self.text.tokens[part[0]]
+            single = part[1] - part[0] == 1 and token.says("all")
+            parts.append("ALL" if single else rewriter.write(part).sql)
+        return ", ".join(parts)
+
+    def _select_words(self, select: Select, outputs: Any) -> str:
+        items = ", ".join(f"{written.sql} AS {quoted(name)}" for name, written, _ in outputs)
+        distinct = f"{self.text.written(*select.distinct)} " if select.distinct else ""
+        return f"SELECT {distinct}{items}"
+
+    def _order_terms(self, query: Query, rewriter: Rewriter, outputs: Any) -> str | None:
+        if query.order_by is None:
+            return None
+        names = {name for name, _, _ in outputs}
+        kept, rewriter.meanings = rewriter.meanings, {}
+        parts = []
+        for part in self.text.split(*query.order_by, ","):
+            token = self.text.tokens[part[0]]
+            if (
+                token.names
+                and token.text in names
+                and not self.text.tokens[part[0] + 1].says(".", "(")
+            ):
+                parts.append(quoted(token.text) + " " + self.text.written(part[0] + 1, part[1]))
+            else:
+                parts.append(rewriter.write(part).sql)
+        rewriter.meanings = kept
+        return ", ".join(parts)
+
+    def _projected(
+        self, select: Select, query: Query, node: Node, outputs: Any, order: str | None
+    ) -> Node:
+        inputs: dict[str, Node] = {}
+        for _, written, _ in outputs:
+            inputs |= written.inputs
+        words = self._select_words(select, outputs)
+        if select.distinct or order is not None:
+            tail = "" if select.distinct else f", {ORDINAL}"
+            sql = f"{words} FROM __in"
+            if order is not None:
+                sql += f" ORDER BY {order}{tail}"
+            sql += self._limit_words(query)
+            return self.relational(sql, {"__in": node, **inputs}, ordered=not select.distinct)
+        bare = all(written.column for _, written, _ in outputs)
+        if not bare and not self.evaluator.row_local(
+            f"{words} FROM __in", node.schema, self.params_in(words)
+        ):
+            local = f"{words} FROM __in"
+            if any(written.subquery for _, written, _ in outputs):
+                local = f"{words} FROM __in ORDER BY {ORDINAL}"
+            projected = self.relational(local, {"__in": node, **inputs}, ordered=True)
+            return self._limited(projected, query)
+        return self._limited(self.project(node, [(n, w) for n, w, _ in outputs]), query)
+
+    def project(self, node: Node, outputs: Sequence[tuple[str, Written]]) -> Node:
+        """Columns and expressions of each row; columns as they are need no evaluation."""
+        made = [written.sql for _, written in outputs if written.column is None]
+        types = iter(self.describe(made, node.schema)) if made else iter(())
+        found, fields = [], []
+        for name, written in outputs:
+            column = written.column
+            if column is not None and column in node.schema.names:
+                found.append(Output(name, None, (column,)))
+                fields.append(node.schema.field(column).with_name(name))
+            else:
+                found.append(Output(name, written.sql, tuple(sorted(written.uses))))
+                fields.append(pa.field(name, next(types)))
+        return Project(node, tuple(found), pa.schema(fields))
+
+
+class Mentions:
+    """The names in a text."""
+
+    def __init__(self, sql: str) -> None:
+        self.names = {token.text for token in Text(sql).tokens if token.names}
+
+
+def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written, bool]]:
+    """Equal names get _2, _3 ... in their order."""
+    taken = {name for name, _, _ in outputs}
+    seen: dict[str, int] = {}
+    found = []
+    for name, written, star in outputs:
+        count = seen.get(name, 0) + 1
+        new = name
+        while count > 1 and new in taken | seen.keys():
+            new, count = f"{name}_{count}", count + 1
+        seen[name] = max(count - 1, 1) if new != name else 1
+        seen.setdefault(new, 1)
+        found.append((new, written, star))
+    return found
+
+
+def conjuncts(text: Text, begin: int, end: int) -> list[Span]:
+    """The parts between the ANDs of a condition; one with an OR outside of brackets is one part."""
+    tokens = text.tokens
+    parts, start, i, between, cases = [], begin, begin, 0, 0
+    while i < end:
+        token = tokens[i]
+        if token.says("case"):
+            cases += 1
+        elif token.says("end"):
+            cases -= 1
+        elif cases == 0 and token.says("or"):
+            return [(begin, end)]
+        elif cases == 0 and token.says("between"):
+            between += 1
+        elif cases == 0 and token.says("and"):
+            if between:
+                between -= 1
+            else:
+                parts.append((start, i))
+                start = i + 1
+        i = text.closing.get(i, i) + 1
+    parts.append((start, end))
+    for a, b in parts:
+        if a >= b:
+            text.fail("a condition was expected", max(begin, a - 1))
+    return parts
+
+
+def named_columns(node: Node, columns: Sequence[str], name: str) -> Node:
+    """A query whose columns are given names behind its own."""
+    if not columns:
+        return node
+    if len(columns) != len(node.schema):
+        msg = f"'{name}' names {len(columns)} columns, but its query has {len(node.schema)}"
+        raise SqlError(msg)
+    return renamed(node, dict(zip(node.schema.names, columns, strict=True)))
+
+
+__all__ = ["Binder", "Column", "Known", "Source", "Values", "conjuncts"]

@@ -1,0 +1,58 @@
+"""Whether a statement is ours: decided on its tokens, never on strings or comments."""
+
+from __future__ import annotations
+
+from fin_sql.exec.calls import STANDARD
+from fin_sql.registry import KERNELS
+from fin_sql.sql.calls import call_at
+from fin_sql.sql.syntax import Span
+from fin_sql.sql.text import Text
+
+_JOIN = ("left", "right", "inner", "full", "outer", "semi", "anti", "join")
+_STANDARD = STANDARD | {"mean", "covar", "stddev", "var", "var_sample", "var_population"}
+
+
+def concerns(text: Text, begin: int, end: int, *, leave_windows: bool = False) -> bool:
+    """Whether tokens have a form that DataFusion does not know, or that we compute otherwise."""
+    tokens = text.tokens
+    for i in range(begin, end):
+        token = tokens[i]
+        if not token.names:
+            continue
+        if token.says("asof") and tokens[i + 1].says(*_JOIN):
+            return True
+        if token.says("match_condition") and tokens[i + 1].says("("):
+            return True
+        if not tokens[i + 1].says("("):
+            continue
+        name = token.text
+        if name in KERNELS:
+            spec = KERNELS[name].spec
+            site = call_at(text, i)
+            if site and (spec.shape == "window" or site.over or site.named):
+                return True
+            if site and len(site.args) < len(spec.args) + len(spec.params):
+                return True
+        elif name in _STANDARD and not leave_windows:
+            site = call_at(text, i)
+            if site and site.over and _ordered(text, site.over, begin, end):
+                return True
+    return False
+
+
+def _ordered(text: Text, over: Span | str, begin: int, end: int) -> bool:
+    if isinstance(over, str):  # a named window: its brackets stand behind WINDOW
+        for i in range(begin, end - 2):
+            if text.tokens[i].text == over and text.tokens[i + 1].says("as"):
+                if text.tokens[i + 2].says("("):
+                    return _ordered(text, (i + 3, text.closing[i + 2]), begin, end)
+        return False
+    first, last = over
+    tokens = text.tokens
+    if (
+        first < last
+        and tokens[first].names
+        and not tokens[first].says("partition", "order", "rows", "range", "groups")
+    ):
+        return True  # it extends a named window
+    return any(tokens[i].says("order") and tokens[i + 1].says("by") for i in range(first, last))

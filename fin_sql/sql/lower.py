@@ -1,0 +1,452 @@
+"""A plan as a stream of batches: operators, fragments of DataFusion, and what is sorted between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from fin_sql.errors import SqlError
+from fin_sql.exec import asof
+from fin_sql.exec import windows as exec_windows
+from fin_sql.exec.batch import bounded
+from fin_sql.exec.fragment import Evaluator, RowFragment, plain_message
+from fin_sql.exec.order import Piece, Verdict
+from fin_sql.exec.spool import Spool
+from fin_sql.exec.ties import whole_ties
+from fin_sql.sql.arrange import join_plan, window_lie
+from fin_sql.sql.plan import (
+    ORDINAL,
+    AsofJoin,
+    Concat,
+    Filter,
+    KernelWindow,
+    Limit,
+    Node,
+    Project,
+    Relational,
+    Scan,
+)
+from fin_sql.states import Cancel
+
+Batches = Generator[pa.RecordBatch, None, None]
+
+
+@dataclass
+class Counted:
+    """What EXPLAIN ANALYZE says of a node."""
+
+    rows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """One execution of a plan.
+
+    Args:
+        evaluator: the DataFusion session.
+        layouts: how tables lie, as far as it was proven.
+        params: values of the statement's parameters.
+        threads: for the calls of a window.
+        memory_limit: bytes that a wait for all rows may hold before it goes to a file.
+        batch_rows: rows of a scan's batch.
+        cancel: stops it from another thread.
+        progress: is told of the rows that were scanned.
+    """
+
+    evaluator: Evaluator
+    layouts: Any
+    params: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    memory_limit: int = 1 << 30
+    batch_rows: int = 131_072
+    cancel: Cancel = field(default_factory=Cancel)
+    progress: Callable[[int], None] | None = None
+    counted: dict[int, Counted] | None = None
+
+    def batches(self, node: Node) -> Batches:
+        """The rows of a plan, in the types of its schema."""
+        with closing(self.stream(node)) as stream:
+            for batch in stream:
+                if batch.num_rows:
+                    yield conformed(batch, node.schema)
+
+    def stream(self, node: Node) -> Batches:
+        """The rows of a node; texts may be dictionaries."""
+        made = _LOWER[type(node)](self, node)
+        return made if self.counted is None else self._counting(node, made)
+
+    def _counting(self, node: Node, stream: Batches) -> Batches:
+        assert self.counted is not None
+        counted = self.counted.setdefault(id(node), Counted())
+        while True:
+            begin = time.perf_counter()
+            batch = next(stream, None)
+            counted.seconds += time.perf_counter() - begin
+            if batch is None:
+                return
+            counted.rows += batch.num_rows
+            yield batch
+
+    # ------------------------------------------------------------ rows
+
+    def scan(self, node: Scan) -> Batches:
+        """Read a table; its texts come as dictionaries."""
+        columns = [name for name, _ in node.columns]
+        texts = [n for n in columns if _is_text(node.table.schema.field(n).type)]
+        names = [flat for _, flat in node.columns]
+        distinct = list(dict.fromkeys(columns))
+        scanned = node.table.source.scan(
+            distinct, encoded=texts, batch_rows=self.batch_rows, bounds=node.bounds
+        )
+        for batch in scanned:
+            self.cancel.check()
+            if self.progress:
+                self.progress(batch.num_rows)
+            if distinct != columns:
+                batch = batch.select(columns)
+            yield _batch(batch.columns, names, batch.num_rows)
+
+    def project(self, node: Project) -> Batches:
+        """Columns as they are, and expressions by DataFusion."""
+        made = [o for o in node.outputs if not o.bare]
+        fragment: RowFragment | None = None
+        used: tuple[str, ...] = ()
+        if made:
+            fragment, used = self._fragment(node.input, [(o.name, o.sql) for o in made], made)
+        for batch in self.stream(node.input):
+            values = iter(fragment.run(_inputs(batch, used, node.input)) if fragment else ())
+            columns = [batch[o.uses[0]] if o.bare else next(values) for o in node.outputs]
+            yield _batch(columns, [o.name for o in node.outputs], batch.num_rows)
+
+    def _fragment(
+        self, node: Node, items: Sequence[tuple[str, Any]], uses: Sequence[Any]
+    ) -> tuple[RowFragment, tuple[str, ...]]:
+        used = tuple(dict.fromkeys(name for o in uses for name in o.uses))
+        fields = [node.schema.field(name) for name in used] or [pa.field(ORDINAL, pa.int8())]
+        text = " ".join(sql for _, sql in items)
+        params = {k: v for k, v in self.params.items() if f"${k}" in text or f":{k}" in text}
+        return self.evaluator.over_rows(pa.schema(fields), items, params), used
+
+    def filter(self, node: Filter) -> Batches:
+        """The rows for which a condition is true."""
+        fragment, used = self._fragment(node.input, [("c", node.sql)], [node])
+        for batch in self.stream(node.input):
+            (mask,) = fragment.run(_inputs(batch, used, node.input))
+            if not pa.types.is_boolean(mask.type):
+                raise SqlError(f"a condition must be true or false, '{node.sql}' is {mask.type}")
+            if mask.true_count == len(mask):
+                yield batch
+            elif mask.true_count:
+                yield _filtered(batch, mask)
+
+    def limit(self, node: Limit) -> Batches:
+        """Some rows; the input is not asked for more."""
+        skip, left = node.offset, node.count
+        if left == 0:
+            return
+        with closing(self.stream(node.input)) as stream:
+            for batch in stream:
+                if skip >= batch.num_rows:
+                    skip -= batch.num_rows
+                    continue
+                batch = batch.slice(skip, left)
+                skip = 0
+                if left is not None:
+                    left -= batch.num_rows
+                yield batch
+                if left == 0:
+                    return
+
+    def concat(self, node: Concat) -> Batches:
+        """One input after the other."""
+        for part in node.parts:
+            for batch in self.stream(part):
+                batch = conformed(batch, part.schema)
+                yield _batch(batch.columns, node.schema.names, batch.num_rows)
+
+    # ------------------------------------------------------------ our operators
+
+    def asof(self, node: AsofJoin) -> Batches:
+        """Two inputs, of which the one that is behind is asked for more."""
+        plan = join_plan(node, self.layouts)
+        streams = [self.stream(node.left), self.stream(node.right)]
+        if plan.loop == "index" and not plan.right.keyed:
+            columns = [c for c in (node.on[1], node.ties_by) if c]
+            streams[1] = self._sorted(node.right, streams[1], columns, total=plan.right.total)
+        join = asof.AsofJoin(
+            node.left.schema,
+            node.right.schema,
+            on=node.on,
+            by=node.by,
+            direction=node.direction,
+            tolerance_ns=node.tolerance_ns,
+            how=node.how,
+            ties=node.ties,
+            payload=[(name, name) for name in node.payload],
+            keep=node.keep,
+            loop=plan.loop,
+            cancel=self.cancel,
+        )
+        yield from bounded(join, streams)
+
+    def window(self, node: KernelWindow) -> Batches:
+        """All calls in one pass; what does not lie in order is sorted, and put back."""
+        lie = window_lie(node, self.layouts)
+        operator = exec_windows.KernelWindow(
+            node.calls,
+            node.input.schema,
+            node.partition_by,
+            node.order_by,
+            cancel=self.cancel,
+            threads=self.threads,
+        )
+        texts = _text_arguments(node)
+        stream: Iterator[pa.RecordBatch] = self.stream(node.input)
+        if texts:
+            stream = (_decoded(batch, texts, node.input.schema) for batch in stream)
+        if not lie.keyed:
+            yield from self._window_over_sorted(node, operator, stream, total=lie.total)
+            return
+        if operator.needs_whole_ties:
+            keys = () if lie.verdict is Verdict.TIME else node.partition_by
+            if lie.verdict is Verdict.WITHIN:
+                spool = Spool(node.input.schema, self.memory_limit)
+                stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], spool))
+            else:
+                stream = whole_ties(stream, (*keys, *node.order_by))
+        try:
+            for batch in stream:
+                for piece in operator.process(0, Piece(batch)):
+                    yield piece.batch
+        finally:
+            operator.close()
+
+    def _window_over_sorted(
+        self,
+        node: KernelWindow,
+        operator: Any,
+        stream: Iterator[pa.RecordBatch],
+        *,
+        total: bool,
+    ) -> Batches:
+        schema = node.input.schema
+        batches = [conformed(batch, schema) for batch in stream]
+        table = pa.Table.from_batches(batches, schema).combine_chunks()
+        if not table.num_rows:
+            return
+        order = _order_of(table, node.order_by, total=total)
+        needed = list(
+            dict.fromkeys(
+                [*node.partition_by, *node.order_by, *(a for c in node.calls for a in c.args)]
+            )
+        )
+        rows = table.select(needed).take(order).combine_chunks().to_batches()[0]
+        found = []
+        step = len(rows) if operator.needs_whole_ties else self.batch_rows
+        try:
+            for begin in range(0, len(rows), step):
+                for piece in operator.process(0, Piece(rows.slice(begin, step))):
+                    found.append(piece.batch.select([c.name for c in node.calls]))
+        finally:
+            operator.close()
+        back = np.empty(len(rows), np.int64)
+        back[order.to_numpy()] = np.arange(len(rows))
+        made = pa.Table.from_batches(found).take(pa.array(back))
+        for call in node.calls:
+            table = table.append_column(call.name, made[call.name])
+        yield from table.to_batches(self.batch_rows)
+
+    def _sorted(
+        self, node: Node, stream: Batches, columns: Sequence[str], *, total: bool
+    ) -> Batches:
+        """All rows in the order of some columns; equal ones keep their order."""
+        batches = [conformed(batch, node.schema) for batch in stream]
+        table = pa.Table.from_batches(batches, node.schema)
+        yield from table.take(_order_of(table, columns, total=total)).to_batches(self.batch_rows)
+
+    # ------------------------------------------------------------ DataFusion
+
+    def relational(self, node: Relational) -> Batches:
+        """A query over whole inputs."""
+        spools, data = [], {}
+        for k, (name, part) in enumerate(node.named):
+            schema, stream = part.schema, self.batches(part)
+            if node.ordered and k == 0:
+                schema = schema.append(pa.field(ORDINAL, pa.int64()))
+                stream = _numbered(stream, schema)
+            if not len(schema):  # DataFusion counts rows by a column
+                schema = pa.schema([pa.field(ORDINAL, pa.int8())])
+                stream = (_batch([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
+            # A CTE that is used twice is read twice.
+            once = node.sql.count(name) == 1 and not node.sql.startswith("WITH ")
+            if once and self.pure(part):
+                data[name] = Once(schema, stream)
+                continue
+            spools.append(Spool(schema, self.memory_limit).extend(stream))
+            data[name] = spools[-1].dataset()
+        params = {
+            k: v for k, v in self.params.items() if f"${k}" in node.sql or f":{k}" in node.sql
+        }
+        try:
+            with self.evaluator.tables(data):
+                frame = self.evaluator.sql(node.sql, params)
+                rows = frame.execute_stream()
+            for batch in _own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
+                self.cancel.check()
+                found = batch.to_pyarrow()
+                yield _batch(found.columns, node.schema.names, found.num_rows)
+        finally:
+            for spool in spools:
+                spool.close()
+
+    def pure(self, node: Node) -> bool:
+        """Whether no DataFusion runs below: such a node may be read from inside of a plan."""
+        if isinstance(node, (Relational, Filter)) or self.counted is not None:
+            return False
+        if isinstance(node, Project) and not all(o.bare for o in node.outputs):
+            return False
+        return all(self.pure(part) for part in node.inputs)
+
+
+class Once(ds.Dataset):  # type: ignore[misc]
+    """A stream of batches that one plan reads once."""
+
+    def __init__(self, schema: pa.Schema, stream: Batches) -> None:
+        self._schema, self._stream = schema, stream
+        self.error: Exception | None = None
+        self._read = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the batches."""
+        return self._schema
+
+    def get_fragments(self, filter: Any = None) -> Iterator[Once]:
+        """Give the one fragment that a plan keeps."""
+        return iter([self])
+
+    def scanner(self, *_: Any, columns: Any = None, filter: Any = None, **__: Any) -> ds.Scanner:
+        """Give the rows."""
+        if self._read:
+            raise RuntimeError("an input that is there once was read twice")
+        self._read = True
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._noting())
+        return ds.Scanner.from_batches(reader, columns=columns, filter=filter)
+
+    def _noting(self) -> Batches:
+        try:
+            yield from self._stream
+        except Exception as error:
+            self.error = error
+            raise
+
+
+_LOWER: dict[type, Callable[[Run, Any], Batches]] = {
+    Scan: Run.scan,
+    Project: Run.project,
+    Filter: Run.filter,
+    Limit: Run.limit,
+    Concat: Run.concat,
+    AsofJoin: Run.asof,
+    KernelWindow: Run.window,
+    Relational: Run.relational,
+}
+
+
+def _own_errors(stream: Any, inputs: list[Once]) -> Iterator[Any]:
+    """What DataFusion gives; its errors are plain, and those of our inputs are themselves."""
+    try:
+        yield from stream
+    except Exception as error:
+        for part in inputs:
+            if part.error is not None:
+                raise part.error from None
+        raise SqlError(plain_message(error)) from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _batch(columns: Sequence[pa.Array], names: Sequence[str], rows: int) -> pa.RecordBatch:
+    if columns:
+        return pa.RecordBatch.from_arrays(columns, names)
+    return pa.record_batch({"_": pa.nulls(rows)}).select([])
+
+
+def _inputs(batch: pa.RecordBatch, used: Sequence[str], node: Node) -> pa.RecordBatch:
+    """The columns that a fragment needs, in the types that it was planned for."""
+    if not used:
+        return _batch([pa.nulls(batch.num_rows, pa.int8())], [ORDINAL], batch.num_rows)
+    schema = node.schema
+    return pa.RecordBatch.from_arrays(
+        [_plain(batch[name], schema.field(name).type) for name in used],
+        schema=pa.schema([schema.field(name) for name in used]),
+    )
+
+
+def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind)
+
+
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch in the types of a schema: dictionaries of texts become texts."""
+    if batch.schema.equals(schema) or not len(schema):
+        return batch
+    columns = [_plain(a, f.type) for a, f in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _filtered(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    return batch.filter(mask) if batch.num_columns else _batch([], [], mask.true_count)
+
+
+def _decoded(batch: pa.RecordBatch, names: set[str], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        _plain(a, schema.field(n).type) if n in names else a
+        for n, a in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return _batch(columns, batch.schema.names, batch.num_rows)
+
+
+def _text_arguments(node: KernelWindow) -> set[str]:
+    return {
+        name
+        for call in node.calls
+        for name in call.args
+        if _is_text(node.input.schema.field(name).type)
+    }
+
+
+def _one_batch(batches: list[pa.RecordBatch], spool: Spool) -> list[pa.RecordBatch]:
+    table = pa.Table.from_batches(batches, spool.schema).combine_chunks()
+    return table.to_batches() if table.num_rows else []
+
+
+def _order_of(table: pa.Table, columns: Sequence[str], *, total: bool) -> pa.Array:
+    """Row numbers in the order of columns; without an own order all the others decide as well."""
+    names = list(columns)
+    if not total:
+        names += [
+            f.name
+            for f in table.schema
+            if f.name not in names and not (pa.types.is_nested(f.type) or pa.types.is_null(f.type))
+        ]
+    return pc.sort_indices(table, [(name, "ascending") for name in names])
+
+
+def _numbered(stream: Batches, schema: pa.Schema) -> Batches:
+    at = 0
+    for batch in stream:
+        numbers = pa.array(np.arange(at, at + batch.num_rows))
+        at += batch.num_rows
+        yield pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)

@@ -1,0 +1,293 @@
+"""RULES: what makes a plan cheaper and leaves its rows as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from fin_sql.errors import FinSqlError
+from fin_sql.exec.fragment import Evaluator
+from fin_sql.sql.plan import (
+    AsofJoin,
+    Filter,
+    KernelWindow,
+    Limit,
+    Node,
+    Project,
+    Relational,
+    Scan,
+)
+from fin_sql.sql.text import Text, quoted
+
+Rule = Callable[[Node, Evaluator], Node]
+
+_VOLATILE = {"random", "uuid"}
+
+
+def each(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Change a plan from its leaves to its root."""
+    inputs = [each(part, change) for part in node.inputs]
+    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+    return change(node if same else node.with_inputs(inputs))
+
+
+def substituted(sql: str, names: Mapping[str, str]) -> str:
+    """An expression in other names of its columns."""
+    if all(old == new for old, new in names.items()):
+        return sql
+    text, parts, cursor = Text(sql), [], 0
+    for i, token in enumerate(text.tokens):
+        follows = i and text.tokens[i - 1].says(".")
+        if token.names and token.text in names and not follows and not text.tokens[i + 1].says("("):
+            parts += [sql[cursor : token.begin], quoted(names[token.text])]
+            cursor = token.end
+    return "".join([*parts, sql[cursor:]])
+
+
+# ---------------------------------------------------------------- filters
+
+
+def push_filters(node: Node, evaluator: Evaluator) -> Node:
+    """Filter before joins and windows, where that leaves the same rows.
+
+    Conditions on left columns go below the left side of an ASOF JOIN, those on its keys below both;
+    conditions on other right columns stay: they filter what was matched. Below a window go those on
+    its PARTITION BY alone.
+    """
+    return each(node, lambda n: _pushed(n) if isinstance(n, Filter) else n)
+
+
+def _pushed(node: Filter) -> Node:
+    below, uses = node.input, set(node.uses)
+    names = {token.text for token in Text(node.sql).tokens}
+    if not uses or names & _VOLATILE:
+        return node
+    if isinstance(below, Project):
+        bare = {o.name: o.uses[0] for o in below.outputs if o.bare}
+        if uses <= set(bare):
+            moved = {name: bare[name] for name in uses}
+            sql = substituted(node.sql, moved)
+            inner = Filter(below.input, sql, tuple(sorted(moved.values())))
+            return replace(below, input=_pushed(inner))
+    elif isinstance(below, KernelWindow) and uses <= set(below.partition_by):
+        return replace(below, input=_pushed(replace(node, input=below.input)))
+    elif isinstance(below, Filter) and not isinstance(below.input, Scan):
+        lower = _pushed(replace(node, input=below.input))
+        if not isinstance(lower, Filter):
+            return _pushed(replace(below, input=lower))
+    elif isinstance(below, AsofJoin) and uses <= set(below.left.schema.names):
+        left = _pushed(Filter(below.left, node.sql, node.uses))
+        keys = dict(below.by)
+        if uses <= set(keys):
+            moved = {name: keys[name] for name in uses}
+            types = all(
+                below.left.schema.field(a).type == below.right.schema.field(b).type
+                for a, b in moved.items()
+            )
+            if types:
+                sql = substituted(node.sql, moved)
+                right = _pushed(Filter(below.right, sql, tuple(sorted(moved.values()))))
+                return replace(below, left=left, right=right)
+        return replace(below, left=left)
+    return node
+
+
+# ---------------------------------------------------------------- windows
+
+
+def fuse_windows(node: Node, evaluator: Evaluator) -> Node:
+    """Compute windows over the same keys and order in one pass, if none reads another."""
+
+    def fused(n: Node) -> Node:
+        below = n.inputs[0] if isinstance(n, KernelWindow) else None
+        if not isinstance(n, KernelWindow) or not isinstance(below, KernelWindow):
+            return n
+        same = (n.partition_by, n.order_by) == (below.partition_by, below.order_by)
+        made = {call.name for call in below.calls}
+        if not same or any(made & {*call.args} for call in n.calls):
+            return n
+        return replace(below, calls=(*below.calls, *n.calls), types=(*below.types, *n.types))
+
+    return each(node, fused)
+
+
+# ---------------------------------------------------------------- time bounds
+
+_BOUND = re.compile(
+    r'^\s*(?P<name>"(?:[^"]|"")+"|\w+)\s*(?P<op>>=|<=|>|<|=)\s*(?P<value>.+)$', re.S
+)
+
+
+def bound_scans(node: Node, evaluator: Evaluator) -> Node:
+    """Read only the part of a table that a condition on its time leaves, as far as files tell.
+
+    The time range of the left side of an ASOF JOIN bounds its right side from above (`>=`, `>`), or
+    from below (`<=`, `<`); with a tolerance on both ends.
+    """
+
+    def bounded(n: Node) -> Node:
+        if isinstance(n, Filter):
+            return _bounded(n, evaluator)
+        if isinstance(n, AsofJoin):
+            return _right_bounded(n)
+        return n
+
+    return each(node, bounded)
+
+
+def _bounded(node: Filter, evaluator: Evaluator) -> Node:
+    scan = node.input
+    while isinstance(scan, Filter):
+        scan = scan.input
+    found = _BOUND.match(node.sql)
+    if not isinstance(scan, Scan) or not found or len(node.uses) != 1:
+        return node
+    (name,) = node.uses
+    if found["name"].strip('"').replace('""', '"') != name:
+        return node
+    kind = scan.schema.field(name).type
+    if not pa.types.is_timestamp(kind) or (scan.bounds and scan.bounds[0] != _stored(scan, name)):
+        return node
+    try:
+        zone = f"'{kind.tz}'" if kind.tz else ""
+        cast = f"Timestamp(Nanosecond, {f'Some({chr(34)}{kind.tz}{chr(34)})' if zone else 'None'})"
+        value = evaluator.constant(f"arrow_cast({found['value']}, '{cast}')")
+    except FinSqlError:
+        return node
+    if not isinstance(value, int):
+        return node
+    _, low, high = scan.bounds or (None, None, None)
+    if found["op"] in (">=", ">", "="):
+        low = value if low is None else max(low, value)
+    if found["op"] in ("<=", "<", "="):
+        high = value if high is None else min(high, value)
+    return _with_bounds(node, (_stored(scan, name), low, high))
+
+
+def _stored(scan: Scan, flat: str) -> str:
+    return next(name for name, shown in scan.columns if shown == flat)
+
+
+def _with_bounds(node: Node, bounds: Any) -> Node:
+    if isinstance(node, Scan):
+        return replace(node, bounds=bounds)
+    return node.with_inputs([_with_bounds(node.inputs[0], bounds)])
+
+
+def _time_range(node: Node, name: str) -> tuple[int | None, int | None] | None:
+    while isinstance(node, (Filter, KernelWindow, AsofJoin)):
+        node = node.inputs[0]
+    if isinstance(node, Scan) and node.bounds:
+        return (
+            node.bounds[1:]
+            if name in node.schema.names and node.bounds[0] == _stored(node, name)
+            else None
+        )
+    return None
+
+
+def _right_bounded(node: AsofJoin) -> Node:
+    span = _time_range(node.left, node.on[0])
+    scan = node.right
+    while isinstance(scan, Filter):
+        scan = scan.input
+    name = node.on[1]
+    if span is None or not isinstance(scan, Scan) or scan.bounds or name not in scan.schema.names:
+        return node
+    if not pa.types.is_timestamp(scan.schema.field(name).type):
+        return node
+    low, high = span
+    reach = node.tolerance_ns
+    backward, forward = (
+        node.direction in (">=", ">", "nearest"),
+        node.direction in ("<=", "<", "nearest"),
+    )
+    first = None if low is None else low - (reach or 0) if backward else low
+    last = None if high is None else high + (reach or 0) if forward else high
+    if backward and reach is None:
+        first = None
+    if forward and reach is None:
+        last = None
+    if first is None and last is None:
+        return node
+    return replace(node, right=_with_bounds(node.right, (_stored(scan, name), first, last)))
+
+
+# ---------------------------------------------------------------- columns
+
+
+def prune_columns(node: Node, evaluator: Evaluator) -> Node:
+    """Read and carry only the columns that something above needs."""
+    return _pruned(node, set(node.schema.names))
+
+
+def _pruned(node: Node, needed: set[str]) -> Node:
+    if isinstance(node, Scan):
+        return replace(node, columns=tuple(c for c in node.columns if c[1] in needed))
+    if isinstance(node, Project):
+        outputs = tuple(o for o in node.outputs if o.name in needed)
+        schema = pa.schema([node.schema.field(o.name) for o in outputs])
+        below = _pruned(node.input, {name for o in outputs for name in o.uses})
+        return Project(below, outputs, schema)
+    if isinstance(node, Filter):
+        return replace(node, input=_pruned(node.input, needed | set(node.uses)))
+    if isinstance(node, KernelWindow):
+        return _pruned_window(node, needed)
+    if isinstance(node, AsofJoin):
+        keep = tuple(name for name in node.keep if name in needed)
+        payload = tuple(name for name in node.payload if name in needed)
+        left = {*keep, node.on[0], *(one for one, _ in node.by)}
+        right = {*payload, node.on[1], *(other for _, other in node.by)}
+        right |= {node.ties_by} if node.ties_by else set()
+        return replace(
+            node,
+            left=_pruned(node.left, left),
+            right=_pruned(node.right, right),
+            keep=keep,
+            payload=payload,
+        )
+    if isinstance(node, Relational):
+        named = [
+            (name, _pruned(part, _mentioned(node.sql, name, part))) for name, part in node.named
+        ]
+        return replace(node, named=tuple(named))
+    if isinstance(node, Limit):
+        return replace(node, input=_pruned(node.input, needed))
+    # The columns of a union go by their place: all of them stay.
+    return node.with_inputs([_pruned(part, set(part.schema.names)) for part in node.inputs])
+
+
+def _pruned_window(node: KernelWindow, needed: set[str]) -> Node:
+    kept = [(c, t) for c, t in zip(node.calls, node.types, strict=True) if c.name in needed]
+    if not kept:
+        return _pruned(node.input, needed)
+    below = needed - {c.name for c in node.calls}
+    below |= {*node.partition_by, *node.order_by, *(a for c, _ in kept for a in c.args)}
+    return replace(
+        node,
+        input=_pruned(node.input, below),
+        calls=tuple(c for c, _ in kept),
+        types=tuple(t for _, t in kept),
+    )
+
+
+def _mentioned(sql: str, name: str, node: Node) -> set[str]:
+    tokens = Text(sql).tokens
+    for i, token in enumerate(tokens):
+        if token.text == name and tokens[i - 1].says("from") and tokens[i - 2].says("*"):
+            return set(node.schema.names)
+    return {token.text for token in tokens if token.names} & set(node.schema.names)
+
+
+RULES: tuple[Rule, ...] = (push_filters, fuse_windows, bound_scans, prune_columns)
+
+
+def improved(node: Node, evaluator: Evaluator, rules: Collection[Rule] = RULES) -> Node:
+    """The plan after all rules, one after the other."""
+    for rule in rules:
+        node = rule(node, evaluator)
+    return node

@@ -1,0 +1,142 @@
+"""The parts of a query; expressions are spans of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Span = tuple[int, int]  # tokens from the first to before the second
+
+
+@dataclass(frozen=True)
+class Star:
+    """`*` or `alias.*` of a SELECT list, and what it leaves out or replaces."""
+
+    alias: str | None
+    exclude: tuple[str, ...] = ()
+    replace: tuple[tuple[str, Span], ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of a SELECT list."""
+
+    span: Span
+    alias: str | None = None
+    star: Star | None = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A table, a view or a CTE in FROM; `path` where it is a file."""
+
+    span: Span
+    name: str
+    alias: str
+    path: bool = False
+    simple: bool = True  # one name, without a schema before it
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A query in brackets in FROM."""
+
+    span: Span
+    query: Query
+    alias: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What else DataFusion can stand in FROM: table functions, VALUES, LATERAL."""
+
+    span: Span
+    alias: str
+
+
+@dataclass(frozen=True)
+class Asof:
+    """The clauses of an ASOF JOIN."""
+
+    span: Span
+    left: Source
+    right: Source
+    kind: str | None = None  # "left" | "inner"
+    match: Span | None = None
+    on: Span | None = None
+    using: tuple[str, ...] = ()
+    tolerance: Span | None = None
+    ties: str = "last"
+    ties_by: Span | None = None
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Joins of DataFusion between sources, in the words of the statement.
+
+    Args:
+        words: the tokens between the sources and behind the last one: `parts[0] words[0] parts[1]
+            words[1] ...`, each as (before, after): what stands before and after the next source.
+    """
+
+    span: Span
+    parts: tuple[Source, ...]
+    words: tuple[tuple[Span, Span], ...]
+
+
+Source = Named | Derived | Foreign | Asof | Joined
+
+
+@dataclass(frozen=True)
+class Select:
+    """SELECT and its clauses."""
+
+    span: Span
+    items: tuple[Item, ...]
+    distinct: Span | None = None
+    source: Source | None = None
+    where: Span | None = None
+    group_by: Span | None = None
+    having: Span | None = None
+    windows: Mapping[str, Span] = field(default_factory=dict)
+    qualify: Span | None = None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Queries between set operators; `operators` has the words before all but the first."""
+
+    span: Span
+    parts: tuple[Query, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    """VALUES, for DataFusion."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class Cte:
+    """A query that WITH gives a name."""
+
+    name: str
+    columns: tuple[str, ...]
+    query: Query
+    span: Span
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query with its CTEs, its order and its limit."""
+
+    span: Span
+    body: Select | Combined | Values | Query
+    ctes: tuple[Cte, ...] = ()
+    recursive: bool = False
+    order_by: Span | None = None
+    limit: Span | None = None
+    offset: Span | None = None
