@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from fin_sql.abi cimport cell
 from fin_sql.columns cimport Column, Slots
 from fin_sql.exec.keys cimport Keys, Known
 
@@ -46,6 +47,39 @@ cdef inline int compare(Keys keys, int32_t left, int32_t right) noexcept nogil:
     if found:
         return found
     return (a.length > b.length) - (a.length < b.length)
+
+
+cdef inline bint in_order(Column times, bint seen, int64_t last) noexcept nogil:
+    """Whether times ascend, from the last one on; without a branch for each."""
+    cdef Py_ssize_t i
+    cdef bint broken = seen and times.values[0].i < last
+    for i in range(1, times.n):
+        broken |= times.values[i].i < times.values[i - 1].i
+    return not broken
+
+
+cdef inline void merge(Latest* latest, bint strict, const int32_t* ls, const cell* lt,
+                       Py_ssize_t n, Py_ssize_t* left_at, const int32_t* rs, const cell* rt,
+                       Py_ssize_t m, Py_ssize_t* right_at, int64_t base, int64_t* out) noexcept nogil:
+    """Rows of both sides in the order of time, while both have some.
+
+    Which side is next is as good as random: each step does the work of either, without a branch.
+    """
+    cdef Py_ssize_t i = left_at[0], j = right_at[0]
+    cdef int64_t taken, known, row, left, right
+    while i < n and j < m:
+        left, right = ls[i], rs[j]
+        taken = -<int64_t> (rt[j].i <= lt[i].i - strict)        # a mask
+        right = left ^ ((left ^ right) & taken)
+        known = ~(right >> 63)                                  # a NULL key meets nothing
+        right &= known
+        row = latest[right].row
+        out[i] = row | ~known
+        latest[right].row = row ^ ((row ^ (base + j)) & taken & known)
+        j -= taken
+        i += 1 + taken
+    left_at[0] = i
+    right_at[0] = j
 
 
 cdef class Merge:
@@ -105,6 +139,8 @@ cdef class Merge:
         cdef Py_ssize_t found = -1
         self.reserve()
         with nogil:
+            if not self.by_key and times.valid == NULL and n and in_order(times, seen, last):
+                seen, last, n = True, times.values[n - 1].i, 0
             for i in range(n):
                 slot = slots.values[i] if slots.values != NULL else 0
                 if absent(times, i) or (slot < 0 and self.by_key):
@@ -147,8 +183,12 @@ cdef class Merge:
         cdef int64_t t, bound
         cdef int32_t slot
         cdef Latest* latest
+        cdef bint plain = left_times.valid == NULL and right_times.valid == NULL
         self.reserve()
         with nogil:
+            if plain and ls != NULL and rs != NULL and self.tie == LAST and self.tolerance < 0:
+                merge(self.latest, self.strict, ls, left_times.values, n, &i, rs,
+                      right_times.values, m, &j, base, found)
             while i < n:
                 slot = ls[i] if ls != NULL else 0
                 if slot < 0 or absent(left_times, i):

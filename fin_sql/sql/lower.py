@@ -299,7 +299,7 @@ class Run:
         try:
             with self.evaluator.tables(data):
                 frame = self.evaluator.sql(node.sql, params)
-                rows = frame.execute_stream()
+                rows = _started(frame)
             for batch in _own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()
@@ -334,20 +334,40 @@ class Once(ds.Dataset):  # type: ignore[misc]
         """Give the one fragment that a plan keeps."""
         return iter([self])
 
-    def scanner(self, *_: Any, columns: Any = None, filter: Any = None, **__: Any) -> ds.Scanner:
-        """Give the rows."""
+    def scanner(
+        self, *_: Any, columns: list[str] | None = None, filter: Any = None, **__: Any
+    ) -> Any:
+        """Give the rows; a plan asks for their schema first, and for the rows once."""
+        if filter is not None:
+            reader = pa.RecordBatchReader.from_batches(self._schema, self._noting())
+            return ds.Scanner.from_batches(reader, columns=columns, filter=filter)
+        return _Chosen(self._schema, columns, self._noting())
+
+    def _noting(self) -> Batches:
         if self._read:
             raise RuntimeError("an input that is there once was read twice")
         self._read = True
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._noting())
-        return ds.Scanner.from_batches(reader, columns=columns, filter=filter)
-
-    def _noting(self) -> Batches:
         try:
             yield from self._stream
         except Exception as error:
             self.error = error
             raise
+
+
+class _Chosen:
+    """Some columns of a stream, as a scanner."""
+
+    def __init__(self, schema: pa.Schema, columns: list[str] | None, stream: Batches) -> None:
+        self._columns, self._stream = columns, stream
+        self.projected_schema = (
+            schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        )
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows."""
+        if self._columns is None:
+            return self._stream
+        return (batch.select(self._columns) for batch in self._stream)
 
 
 _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
@@ -360,6 +380,13 @@ _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
     KernelWindow: Run.window,
     Relational: Run.relational,
 }
+
+
+def _started(frame: Any) -> Any:
+    try:
+        return frame.execute_stream()
+    except Exception as error:
+        raise SqlError(plain_message(error)) from None
 
 
 def _own_errors(stream: Any, inputs: list[Once]) -> Iterator[Any]:
