@@ -114,12 +114,8 @@ class FileSource:
                     raise SourceError(msg)
             return schema
         # CSV and JSON find times in seconds: all times are in nanoseconds.
-        return pa.schema(
-            [
-                f.with_type(pa.timestamp("ns", f.type.tz)) if pa.types.is_timestamp(f.type) else f
-                for f in schema
-            ]
-        )
+        head = found.head(100)
+        return pa.schema([f.with_type(_in_nanoseconds(f.type, head[f.name])) for f in schema])
 
     def _unreadable(self, error: Exception) -> SourceError:
         said = str(error).split("\n")[0].rstrip(".")
@@ -198,11 +194,26 @@ class FileSource:
         local = isinstance(self._system, fs.LocalFileSystem)
         if self._format == "parquet" and local and len(self._files) == 1:
             session.register_parquet(name, self._files[0])
-        else:
-            session.register_dataset(name, self._dataset)
+            if session.table(name).schema().types == self.schema.types:
+                return
+            session.deregister_table(name)
+        session.register_dataset(name, self._dataset)
 
 
 _ENCODED = pa.dictionary(pa.int32(), pa.string())
+
+
+def _in_nanoseconds(kind: pa.DataType, values: pa.ChunkedArray) -> pa.DataType:
+    """The type of a column of text files: times in ns, those that JSON has as texts among them."""
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("ns", kind.tz)
+    if pa.types.is_string(kind) and values.null_count < len(values):
+        try:
+            values.cast(pa.timestamp("ns"))
+        except pa.ArrowInvalid:
+            return kind
+        return pa.timestamp("ns")
+    return kind
 
 
 def _plain(field: pa.Field) -> pa.Field:

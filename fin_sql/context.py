@@ -144,10 +144,17 @@ class Context:
         source = open_files(path, _format(path))
         key = (path, *map(str, source.identity()))
         if key not in self._files:
-            name = f"__file{len(self._files)}"
-            source.attach(name, self._ctx)
-            self._files[key] = Table(name, source.schema, Order(), source)
+            self._files[key] = Table(f"'{path}'", source.schema, Order(), source)
         return self._files[key]
+
+    def attached_path(self, path: str) -> str:
+        """The name under which DataFusion knows a file that stands in FROM."""
+        table = self.open_path(path)
+        name = f"__file{list(self._files.values()).index(table)}"
+        if not self._ctx.table_exist(name):
+            assert table.source is not None
+            table.source.attach(name, self._ctx)
+        return name
 
     # ------------------------------------------------------------ SQL
 

@@ -2,7 +2,9 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 
@@ -11,6 +13,7 @@ from fin_sql import cli
 from fin_sql.cli.demo import FEATURES, SUMMARY
 from fin_sql.cli.show import result, shown, texts
 from fin_sql.errors import SqlError
+from fin_sql.testing import Market
 
 
 @pytest.fixture
@@ -147,3 +150,92 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout == "[\n"
     assert done.stderr == ""
+
+
+# ---------------------------------------------------------------- sql
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("market")
+    market = Market(seed=2)
+    for name, rows in (("trades", market.trades(500)), ("quotes", market.quotes(500))):
+        pq.write_table(rows, folder / f"{name}.parquet")
+    return folder
+
+
+def asof(folder):
+    return (
+        f"SELECT t.ts, t.symbol, ewma(t.price, 0.1) OVER (PARTITION BY t.symbol ORDER BY t.ts, t.seq) "
+        f"AS e, q.bid FROM '{folder}/trades.parquet' t ASOF JOIN '{folder}/quotes.parquet' q "
+        "MATCH_CONDITION (t.ts >= q.ts) ON t.symbol = q.symbol"
+    )
+
+
+def test_sql_prints_a_table_and_how_long_it_took(run, files):
+    code, out, err = run("sql", asof(files))
+    assert code == 0
+    assert [word in out for word in ("symbol", "bid", "2026-", "…")] == [True] * 4
+    assert err.startswith("500 rows in ") and err.endswith(" s\n")
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_sql_writes_files_that_read_back(run, files, tmp_path, ending):
+    path = tmp_path / f"out.{ending}"
+    assert run("sql", asof(files), "-o", str(path))[0] == 0
+    wanted = fin_sql.connect().sql(asof(files)).to_arrow()
+    if ending == "parquet":
+        assert pq.read_table(path).equals(wanted)
+        return
+    read = {"csv": pd.read_csv, "json": lambda p: pd.read_json(p, lines=True)}[ending](path)
+    assert list(read.columns) == wanted.column_names
+    assert read["e"].tolist() == wanted["e"].to_pylist()  # doubles read back to the bit
+    assert pd.to_datetime(read["ts"]).tolist() == wanted["ts"].to_pandas().tolist()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_sql_prints_csv_and_json(run, files):
+    query = "SELECT 1.5 AS x, 'a,b' AS s, CAST(NULL AS INT) AS n, 0.0 / 0.0 AS nan"
+    assert run("sql", query, "--format", "csv", "--no-timing") == (
+        0, 'x,s,n,nan\n1.5,"a,b",,NaN\n', ""
+    )  # fmt: skip
+    assert run("sql", query, "--format", "json", "--no-timing") == (
+        0, '{"x": 1.5, "s": "a,b", "n": null, "nan": "NaN"}\n', ""
+    )  # fmt: skip
+
+
+def test_sql_runs_the_statements_of_a_file_over_named_tables(run, files, tmp_path):
+    script = tmp_path / "q.sql"
+    script.write_text(
+        "CREATE VIEW cheap AS SELECT * FROM trades WHERE price < 1000; -- two; statements\n"
+        "SELECT count(*) AS n, ';' AS s FROM cheap;"
+    )
+    tables = ["-t", f"trades={files}/trades.parquet", "--order-by", "trades=ts"]
+    code, out, err = run("sql", "-f", str(script), *tables, "--format", "csv", "--no-timing")
+    assert (code, out.splitlines()[-1].split(",")[1], err) == (0, ";", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["SELECT ewma(1.0, 3) OVER (ORDER BY 1) FROM x"], "must be in (0, 1], was 3"),
+        (["SELECT * FROM 'no.parquet'"], "no parquet file was found at 'no.parquet'"),
+        ([], "give either a statement, or --file"),
+        (["SELECT 1", "-t", "x"], "--table takes NAME=..., was 'x'"),
+        (["SELECT 1", "--order-by", "t=ts"], "which no --table gives"),
+        (["SELECT 1", "--format", "parquet"], "name a file by --output"),
+        (["SELECT 1", "--format", "table", "-o", "x.txt"], "--output needs --format"),
+    ],
+)
+def test_sql_says_what_is_wrong(run, arguments, says):
+    code, out, err = run("sql", *arguments)
+    assert (code, out) == (1, "")
+    assert says in err and "Traceback" not in err
+
+
+def test_sql_keeps_the_mark_under_the_place(run):
+    _, _, err = run("sql", "SELECT ewma(x, 0.1) FROM t")
+    assert err.splitlines()[1:] == [
+        "  line 1: SELECT ewma(x, 0.1) FROM t",
+        "                 ^^^^^^^^^^^^",
+    ]

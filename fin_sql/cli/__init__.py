@@ -9,14 +9,17 @@ import typer
 
 from fin_sql.cli.demo import demo
 from fin_sql.cli.functions import functions
+from fin_sql.cli.sql import sql
 from fin_sql.errors import FinSqlError
 
 app = typer.Typer(
     name="fin-sql",
-    help="SQL for market data: finance kernels as functions of Apache DataFusion.",
+    help="SQL for market data: finance kernels, windows and ASOF JOIN on Apache DataFusion.",
     epilog="""For example:
 
     fin-sql demo                 a market, and a query of a dozen kernels
+
+    fin-sql sql "SELECT ..."     a query over files: kernels, windows, ASOF JOIN
 
     fin-sql functions            every function, by family
 
@@ -29,10 +32,11 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(functions)
+app.command()(sql)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what fin_sql raises on purpose becomes one line and exit code 1.
+    """Run the command line; what fin_sql raises on purpose becomes a message and exit code 1.
 
     Args:
         arguments: without the program's name; those of the process unless given.
@@ -40,5 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="fin-sql")
     except FinSqlError as error:
-        sys.stderr.write(f"fin-sql: {' '.join(str(error).split())}\n")
+        said, mark, place = str(error).partition(
+            "\n  line "
+        )  # the underlined place keeps its lines
+        sys.stderr.write(f"fin-sql: {' '.join(said.split())}{mark}{place}\n")
         raise SystemExit(1) from None

@@ -18,13 +18,14 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=PIPED_WIDTH)
 
 
-def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
+def result(rows: pa.Table, title: str, width: int, ends: int = 5, *, dates: bool = False) -> Table:
     """The first and the last rows of a result, and as many of its columns as there is room for.
 
     Args:
         rows: what to show.
         title: printed above.
         width: characters of a line; columns beyond it are only named, below.
+        dates: show the date of a time as well.
         ends: how many rows at either end; a table of no more than twice that is shown whole.
     """
     whole = rows.num_rows <= 2 * ends
@@ -33,9 +34,10 @@ def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
     room = width - 1
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if whole:
-            cells = texts(column)
+            cells = texts(column, dates=dates)
         else:
-            cells = [*texts(column.slice(0, ends)), "…", *texts(column.slice(len(column) - ends))]
+            head, tail = column.slice(0, ends), column.slice(len(column) - ends)
+            cells = [*texts(head, dates=dates), "…", *texts(tail, dates=dates)]
         room -= max(map(len, [name, *cells])) + 3
         if columns and room < 0:
             break
@@ -49,11 +51,11 @@ def result(rows: pa.Table, title: str, width: int, ends: int = 5) -> Table:
     return table
 
 
-def texts(column: pa.ChunkedArray) -> list[str]:
-    """The values of a column in a few characters each; of a time the time of day."""
+def texts(column: pa.ChunkedArray, *, dates: bool = False) -> list[str]:
+    """The values of a column in a few characters each; of a time the time of day, or all."""
     if pa.types.is_timestamp(column.type):
         # By way of text: without pandas, Python has no time that is as fine.
-        column = pc.utf8_slice_codeunits(column.cast(pa.string()), 11, 23)
+        column = pc.utf8_slice_codeunits(column.cast(pa.string()), 0 if dates else 11, 23)
     return [shown(value) for value in column.to_pylist()]
 
 

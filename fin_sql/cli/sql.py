@@ -80,7 +80,8 @@ def sql(
         found = ctx.sql(statement)
         rows = put_out(found, format or _by_name(output), output)
         if timing:
-            sys.stderr.write(f"{rows:,} rows in {perf_counter() - begin:.3f} s\n")
+            word = "row" if rows == 1 else "rows"
+            sys.stderr.write(f"{rows:,} {word} in {perf_counter() - begin:.3f} s\n")
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -134,7 +135,7 @@ def put_out(query: Query, format: Format, output: Path | None) -> int:
         sys.stdout.write("\n".join(table["plan"].to_pylist()) + "\n")
         return int(table.num_rows)
     out = console()
-    out.print(result(table, "", out.width, ENDS))
+    out.print(result(table, "", out.width, ENDS, dates=True))
     return int(table.num_rows)
 
 

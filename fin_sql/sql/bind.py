@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -382,7 +382,12 @@ class Binder:
             # An output's name is its own in ORDER BY: DataFusion resolves it.
             plain = self.rewriter(relation)
             sql += f" ORDER BY {plain.write(query.order_by).sql}"
-        return self.relational(sql + self._limit_words(query), named)
+        node = self.relational(sql + self._limit_words(query), named)
+        rounds = any(
+            written.rounds and pa.types.is_floating(node.schema.field(name).type)
+            for name, written, _ in outputs
+        )
+        return replace(node, note="not bit-stable" if rounds else "")
 
     def _grouping(self, span: Span, rewriter: Rewriter) -> str:
         parts = []
@@ -430,15 +435,14 @@ class Binder:
                 sql += f" ORDER BY {order}{tail}"
             sql += self._limit_words(query)
             return self.relational(sql, {"__in": node, **inputs}, ordered=not select.distinct)
-        bare = all(written.column for _, written, _ in outputs)
-        if not bare and not self.evaluator.row_local(
-            f"{words} FROM __in", node.schema, self.params_in(words)
-        ):
-            local = f"{words} FROM __in"
-            if any(written.subquery for _, written, _ in outputs):
-                local = f"{words} FROM __in ORDER BY {ORDINAL}"
-            projected = self.relational(local, {"__in": node, **inputs}, ordered=True)
+        sql = f"{words} FROM __in"
+        if any(written.subquery for _, written, _ in outputs):
+            sql += f" ORDER BY {ORDINAL}"
+            projected = self.relational(sql, {"__in": node, **inputs}, ordered=True)
             return self._limited(projected, query)
+        bare = all(written.column for _, written, _ in outputs)
+        if not bare and not self.evaluator.row_local(sql, node.schema, self.params_in(words)):
+            return self._limited(self.relational(sql, {"__in": node}, ordered=True), query)
         return self._limited(self.project(node, [(n, w) for n, w, _ in outputs]), query)
 
     def project(self, node: Node, outputs: Sequence[tuple[str, Written]]) -> Node:

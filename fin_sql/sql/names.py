@@ -14,6 +14,8 @@ from fin_sql.sql.scope import Relation
 from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text, quoted
 
+_EXACT = {"count", "min", "max", "median", "bool_and", "bool_or", "approx_distinct", "grouping"}
+
 
 class Lift(Protocol):
     """Takes a window call out of an expression; gives the name of the column that has it."""
@@ -30,6 +32,7 @@ class Written:
         sql: the text.
         uses: columns of the plan in it.
         aggregates: it calls an aggregate outside of a window.
+        rounds: one whose bits depend on the order that it takes rows in.
         inputs: queries in brackets of it that are planned, by the names that stand for them.
         subquery: it has a query in brackets.
     """
@@ -37,6 +40,7 @@ class Written:
     sql: str
     uses: set[str] = field(default_factory=set)
     aggregates: bool = False
+    rounds: bool = False
     inputs: dict[str, Node] = field(default_factory=dict)
     subquery: bool = False
 
@@ -150,6 +154,7 @@ class Rewriter:
     def _take(self, out: Written, inner: Written) -> None:
         out.uses |= inner.uses
         out.aggregates |= inner.aggregates
+        out.rounds |= inner.rounds
         out.subquery |= inner.subquery
         out.inputs |= inner.inputs
 
@@ -223,10 +228,11 @@ class Rewriter:
             self.text.fail(msg, *site.span)
         if site.name in self.aggregates:
             out.aggregates = True
+            out.rounds |= site.name not in _EXACT
         if kernel is None:
             return None
         if kernel.spec.shape == "aggregate":
-            out.aggregates = True
+            out.aggregates = out.rounds = True
         call = kernel_call(self.text, site, self.constant)
         written = [self.write(arg) for arg in call.args]
         for arg in written:

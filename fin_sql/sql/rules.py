@@ -17,6 +17,7 @@ from fin_sql.sql.plan import (
     KernelWindow,
     Limit,
     Node,
+    Output,
     Project,
     Relational,
     Scan,
@@ -103,6 +104,8 @@ def fuse_windows(node: Node, evaluator: Evaluator) -> Node:
     """Compute windows over the same keys and order in one pass, if none reads another."""
 
     def fused(n: Node) -> Node:
+        if isinstance(n, KernelWindow) and isinstance(n.input, Project):
+            return _below_project(n, n.input, fused)
         below = n.inputs[0] if isinstance(n, KernelWindow) else None
         if not isinstance(n, KernelWindow) or not isinstance(below, KernelWindow):
             return n
@@ -113,6 +116,33 @@ def fuse_windows(node: Node, evaluator: Evaluator) -> Node:
         return replace(below, calls=(*below.calls, *n.calls), types=(*below.types, *n.types))
 
     return each(node, fused)
+
+
+def _below_project(node: KernelWindow, project: Project, fused: Callable[[Node], Node]) -> Node:
+    """The same window below a choice of columns, where it meets another one."""
+    below = project.input
+    if not isinstance(below, KernelWindow) or not all(o.bare for o in project.outputs):
+        return node
+    source = {o.name: o.uses[0] for o in project.outputs}
+    taken, calls = set(below.schema.names), []
+    for call in node.calls:
+        name = call.name
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        calls.append(replace(call, args=tuple(source[a] for a in call.args), name=name))
+    lower = KernelWindow(
+        below,
+        tuple(calls),
+        node.types,
+        tuple(source[name] for name in node.partition_by),
+        tuple(source[name] for name in node.order_by),
+    )
+    whole = fused(lower)
+    if whole is lower:
+        return node
+    more = (Output(c.name, None, (new.name,)) for c, new in zip(node.calls, calls, strict=True))
+    return Project(whole, (*project.outputs, *more), node.schema)
 
 
 # ---------------------------------------------------------------- time bounds

@@ -29,6 +29,9 @@ class Session(Protocol):
     def open_path(self, path: str) -> Any:
         """The table of a file."""
 
+    def attached_path(self, path: str) -> str:
+        """The name of a file in DataFusion."""
+
     def tables(self) -> list[str]:
         """All names."""
 
@@ -93,7 +96,7 @@ def _with_files(text: Text, end: int, session: Session) -> str:
     for i in range(1, end):
         token, before = text.tokens[i], text.tokens[i - 1]
         if token.kind == "string" and before.says("from", "join") and _is_path(token.text):
-            name = session.open_path(token.text).name
+            name = session.attached_path(token.text)
             parts += [text.sql[cursor : token.begin], quoted(name)]
             cursor = token.end
     stop = text.tokens[end - 1].end

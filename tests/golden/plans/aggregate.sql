@@ -1,0 +1,1 @@
+SELECT t.symbol, avg(q.bid) AS bid FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON t.symbol = q.symbol GROUP BY t.symbol

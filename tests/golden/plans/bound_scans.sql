@@ -1,0 +1,1 @@
+SELECT t.price, q.bid FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON t.symbol = q.symbol TOLERANCE INTERVAL '1' SECOND WHERE t.ts >= TIMESTAMP '2026-01-05' AND t.ts < TIMESTAMP '2026-01-06'

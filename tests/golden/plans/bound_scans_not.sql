@@ -1,0 +1,1 @@
+SELECT t.price, q.bid FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON t.symbol = q.symbol WHERE t.price >= 100

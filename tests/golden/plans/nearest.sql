@@ -1,0 +1,1 @@
+SELECT b.price FROM trades a ASOF INNER JOIN trades b MATCH_CONDITION (NEAREST(a.ts + INTERVAL '5' SECOND, b.ts)) USING (symbol) TIES FIRST BY b.seq
