@@ -20,8 +20,6 @@ from fin_sql.errors import SqlError
 if TYPE_CHECKING:
     from fin_sql.query import Query
 
-ENDS = 20  # rows that a table shows at either end
-
 
 class Format(StrEnum):
     """What the rows are printed as."""
@@ -52,7 +50,8 @@ def sql(
         typer.Option(metavar="NAME=COLUMN,...", help="The order that a table's rows come in."),
     ] = None,
     timing: Annotated[bool, typer.Option(help="Say rows and seconds, on the error output.")] = True,
-) -> None:
+    ends: Annotated[int, typer.Option(min=1, help="Rows that a table shows at either end.")] = 20,
+) -> int:
     """Run a query over files: with kernels, windows and ASOF JOIN.
 
     For example:
@@ -75,13 +74,15 @@ def sql(
         ctx.register_files(name, path, columns.split(",") if columns else None)
     if orders:
         raise SqlError(f"--order-by names {', '.join(orders)}, which no --table gives")
+    rows = 0
     for statement in statements(_text(query, file)):
         begin = perf_counter()
         found = ctx.sql(statement)
-        rows = put_out(found, format or _by_name(output), output)
+        rows = put_out(found, format or _by_name(output), output, ends)
         if timing:
             word = "row" if rows == 1 else "rows"
             sys.stderr.write(f"{rows:,} {word} in {perf_counter() - begin:.3f} s\n")
+    return rows
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -117,7 +118,7 @@ def statements(text: str) -> Iterator[str]:
             yield text[read.tokens[begin].begin : read.tokens[end - 1].end]
 
 
-def put_out(query: Query, format: Format, output: Path | None) -> int:
+def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int:
     """Print or write the rows of a query; returns how many."""
     with progress() as told:
         stream = query.stream(progress=told)
@@ -135,7 +136,7 @@ def put_out(query: Query, format: Format, output: Path | None) -> int:
         sys.stdout.write("\n".join(table["plan"].to_pylist()) + "\n")
         return int(table.num_rows)
     out = console()
-    out.print(result(table, "", out.width, ENDS, dates=True))
+    out.print(result(table, "", out.width, ends, dates=True))
     return int(table.num_rows)
 
 
