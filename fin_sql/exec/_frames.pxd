@@ -3,7 +3,6 @@
 # The rows of a ROWS frame come in blocks as long as the frame: a frame is the end of one block and
 # the beginning of the next. Those of a RANGE frame are a queue, whose front is summed up anew when
 # it has run out. Both depend on the rows of the key alone, never on batches.
-from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove, memset
 
@@ -13,6 +12,18 @@ from fin_sql.abi cimport EMIT, GROW, Room, cell
 cdef struct Part:               # a summary of some rows that follow each other
     int64_t n                   # those that are not NULL
     cell v[5]
+
+
+# Only the numbers that a summary has are copied, one by one: a copy of the whole would have to wait
+# until single ones that were just written reach memory.
+cdef inline void copy(Part* to, const Part* other, const int numbers) noexcept nogil:
+    to.n = other.n
+    if numbers > 0:
+        to.v[0] = other.v[0]
+    if numbers > 1:
+        to.v[1] = other.v[1]
+    if numbers > 2:
+        to.v[2], to.v[3], to.v[4] = other.v[2], other.v[3], other.v[4]
 
 
 ctypedef void (*lift_fn)(Part* part, const cell* x) noexcept nogil
@@ -33,6 +44,18 @@ cdef enum:                      # where a row's cells are
 cdef inline void lift_value(Part* s, const cell* x) noexcept nogil:
     s.n = x[THERE].i
     s.v[0] = x[VALUE]
+
+
+# A double as an integer of the same order; NaN is the greatest, whatever its sign.
+cdef inline int64_t ordered(cell c) noexcept nogil:
+    cdef int64_t nan = -<int64_t> (c.f != c.f)
+    cdef int64_t bits = (c.i & ~nan) | (<int64_t> 0x7FF8000000000000 & nan)
+    return bits ^ (bits >> 63 & <int64_t> 0x7FFFFFFFFFFFFFFF)
+
+
+cdef inline void lift_ordered(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].i = ordered(x[VALUE])
 
 
 cdef inline void lift_sum(Part* s, const cell* x) noexcept nogil:
@@ -72,9 +95,11 @@ cdef inline void lift_row(Part* s, const cell* x) noexcept nogil:
 
 
 cdef inline void join_sum(Part* s, const Part* o) noexcept nogil:
+    # Knuth's sum of two: what rounding loses, without asking which is larger.
     cdef double x = o.v[0].f, total = s.v[0].f
     cdef double t = total + x
-    s.v[1].f += o.v[1].f + ((total - t) + x if fabs(total) >= fabs(x) else (x - t) + total)
+    cdef double z = t - total
+    s.v[1].f += o.v[1].f + ((total - (t - z)) + (x - z))
     s.v[0].f = t
     s.n += o.n
 
@@ -121,33 +146,19 @@ cdef inline void join_joint(Part* s, const Part* o) noexcept nogil:
     s.n += o.n
 
 
-# NaN is the greatest double, as DataFusion has it.
-cdef inline bint below(cell a, cell b) noexcept nogil:
-    return a.f < b.f or (b.f != b.f and a.f == a.f)
-
-
-cdef inline void join_min(Part* s, const Part* o) noexcept nogil:
-    if o.n and (not s.n or below(o.v[0], s.v[0])):
-        s.v[0] = o.v[0]
-    s.n += o.n
-
-
-cdef inline void join_max(Part* s, const Part* o) noexcept nogil:
-    if o.n and (not s.n or below(s.v[0], o.v[0])):
-        s.v[0] = o.v[0]
+# By a mask: in prices which of two is less is as good as random.
+cdef inline void choose(Part* s, const Part* o, bint better) noexcept nogil:
+    cdef int64_t mask = -<int64_t> ((o.n != 0) & ((s.n == 0) | better))
+    s.v[0].i ^= (s.v[0].i ^ o.v[0].i) & mask
     s.n += o.n
 
 
 cdef inline void join_least(Part* s, const Part* o) noexcept nogil:
-    if o.n and (not s.n or o.v[0].i < s.v[0].i):
-        s.v[0] = o.v[0]
-    s.n += o.n
+    choose(s, o, o.v[0].i < s.v[0].i)
 
 
 cdef inline void join_most(Part* s, const Part* o) noexcept nogil:
-    if o.n and (not s.n or o.v[0].i > s.v[0].i):
-        s.v[0] = o.v[0]
-    s.n += o.n
+    choose(s, o, o.v[0].i > s.v[0].i)
 
 
 cdef inline void join_first(Part* s, const Part* o) noexcept nogil:
@@ -177,19 +188,18 @@ cdef inline int64_t blocks_bytes(const cell* p) noexcept nogil:
 
 
 cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift, join_fn join,
-                         Part* found) noexcept nogil:
+                         const int numbers, Part* found) noexcept nogil:
     """Take a row; `found` is the summary of its frame."""
     cdef Blocks* s = <Blocks*> state
     cdef int64_t w = p[ROWS_BACK].i, d = p[END_BACK].i, j, k
     cdef Part* ends = <Part*> (s + 1)
     cdef Part* rows = ends + w
-    cdef cell* waiting = <cell*> (rows + w)
+    cdef cell* waiting
     cdef cell entering[3]
-    cdef Part one
-    for k in range(3):
-        entering[k] = x[k]
+    cdef Part one, back
+    entering[0], entering[1], entering[2] = x[0], x[1], x[2]
     if d:
-        waiting += 3 * s.next
+        waiting = <cell*> (rows + w) + 3 * s.next
         for k in range(3):
             entering[k] = waiting[k]
             waiting[k] = x[k]
@@ -198,31 +208,31 @@ cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift
             s.delayed += 1
             memset(found, 0, sizeof(Part))
             return
-    memset(&one, 0, sizeof(Part))   # all of it goes into snapshots
     lift(&one, entering)
-    if w == 0:
-        join(&s.back, &one)
-        found[0] = s.back
-        return
     j = s.at
-    if j == 0:
-        s.back = one
+    copy(&back, &s.back, numbers)
+    if j == 0 and w:
+        copy(&back, &one, numbers)
     else:
-        join(&s.back, &one)
-    rows[j] = one
+        join(&back, &one)
+    copy(&s.back, &back, numbers)
+    copy(found, &back, numbers)
+    if w == 0:
+        return
+    copy(&rows[j], &one, numbers)
     if j + 1 < w:
         s.at = j + 1
         if s.full:
-            found[0] = ends[j + 1]
-            join(found, &s.back)
-        else:
-            found[0] = s.back
+            copy(found, &ends[j + 1], numbers)
+            join(found, &back)
         return
-    found[0] = s.back
-    ends[w - 1] = rows[w - 1]
+    copy(&back, &one, numbers)  # the block is full: sum up its ends
+    copy(&ends[w - 1], &back, numbers)
     for k in range(w - 2, 0, -1):
-        ends[k] = rows[k]
-        join(&ends[k], &ends[k + 1])
+        copy(&one, &rows[k], numbers)
+        join(&one, &back)
+        copy(&back, &one, numbers)
+        copy(&ends[k], &one, numbers)
     s.at = 0
     s.full = 1
 

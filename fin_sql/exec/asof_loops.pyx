@@ -60,7 +60,8 @@ cdef inline bint in_order(Column times, bint seen, int64_t last) noexcept nogil:
 
 cdef inline void merge(Latest* latest, bint strict, const int32_t* ls, const cell* lt,
                        Py_ssize_t n, Py_ssize_t* left_at, const int32_t* rs, const cell* rt,
-                       Py_ssize_t m, Py_ssize_t* right_at, int64_t base, int64_t* out) noexcept nogil:
+                       Py_ssize_t m, Py_ssize_t* right_at, int64_t base,
+                       int64_t* out) noexcept nogil:
     """Rows of both sides in the order of time, while both have some.
 
     Which side is next is as good as random: each step does the work of either, without a branch.

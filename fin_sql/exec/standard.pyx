@@ -8,12 +8,14 @@ from libc.math cimport fabs, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fin_sql.abi cimport ABSENT, EMIT, GROW, Bound, Functions, Kernel, cell, size_fn, step_fn
+from fin_sql.abi cimport (
+    ABSENT, EMIT, GROW, Bound, Functions, Kernel, Rows, cell, drive, loop_fn, size_fn, step_fn,
+)
 from fin_sql.exec._frames cimport (
     THERE, VALUE, Element, Part, Queue, blocks_bytes, in_rows, in_time, join_count,
-    join_first, join_fn, join_integer, join_joint, join_last, join_least, join_max, join_min,
-    join_most, join_spread, join_sum, lift_count, lift_fn, lift_integer, lift_joint, lift_row,
-    lift_spread, lift_sum, lift_value,
+    join_first, join_fn, join_integer, join_joint, join_last, join_least, join_most, join_spread,
+    join_sum, lift_count, lift_fn, lift_integer, lift_joint, lift_ordered, lift_row, lift_spread,
+    lift_sum, lift_value,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
 
@@ -35,6 +37,11 @@ cdef inline int value_of_mean(Part* s, cell* out) noexcept nogil:
 
 cdef inline int value_of_first(Part* s, cell* out) noexcept nogil:
     out[0] = s.v[0]
+    return EMIT if s.n else ABSENT
+
+
+cdef inline int value_of_ordered(Part* s, cell* out) noexcept nogil:
+    out[0].i = s.v[0].i ^ (s.v[0].i >> 63 & <int64_t> 0x7FFFFFFFFFFFFFFF)
     return EMIT if s.n else ABSENT
 
 
@@ -102,167 +109,197 @@ cdef inline int covar_pop(Part* s, cell* out) noexcept nogil:
 
 
 cdef inline int framed(void* state, const cell* p, const cell* x, cell* out, int time_at,
-                       lift_fn lift, join_fn join, value_of_fn value) noexcept nogil:
+                       lift_fn lift, join_fn join, value_of_fn value,
+                       const int numbers) noexcept nogil:
     cdef Part found
     if time_at:
         if in_time(state, p, x, x[time_at], lift, join, &found) == GROW:
             return GROW
     else:
-        in_rows(state, p, x, lift, join, &found)
+        in_rows(state, p, x, lift, join, numbers, &found)
     return value(&found, out)
 
 
-# A step for ROWS and one for RANGE, in which all but the state is constant.
-cdef int count_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_count, join_count, value_of_count)
+# A step for ROWS and one for RANGE, in which all but the state is constant; a loop for those that
+# many people use.
+cdef inline int count_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_count, join_count, value_of_count, 0)
+
+
+cdef void count_loop(Rows* r) noexcept nogil:
+    drive(count_rows, 3, 1, r)
 
 
 cdef int count_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_count, join_count, value_of_count)
+    return framed(s, p, x, out, 3, lift_count, join_count, value_of_count, 0)
 
 
-cdef int sum_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_sum)
+cdef inline int sum_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_sum, 2)
+
+
+cdef void sum_loop(Rows* r) noexcept nogil:
+    drive(sum_rows, 3, 1, r)
 
 
 cdef int sum_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_sum)
+    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_sum, 2)
 
 
-cdef int total_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_integer, join_integer, value_of_first)
+cdef inline int total_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_integer, join_integer, value_of_first, 1)
+
+
+cdef void total_loop(Rows* r) noexcept nogil:
+    drive(total_rows, 3, 1, r)
 
 
 cdef int total_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_integer, join_integer, value_of_first)
+    return framed(s, p, x, out, 3, lift_integer, join_integer, value_of_first, 1)
 
 
-cdef int avg_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_mean)
+cdef inline int avg_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_sum, join_sum, value_of_mean, 2)
+
+
+cdef void avg_loop(Rows* r) noexcept nogil:
+    drive(avg_rows, 3, 1, r)
 
 
 cdef int avg_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_mean)
+    return framed(s, p, x, out, 3, lift_sum, join_sum, value_of_mean, 2)
 
 
-cdef int min_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_min, value_of_first)
+cdef inline int min_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_ordered, join_least, value_of_ordered, 1)
+
+
+cdef void min_loop(Rows* r) noexcept nogil:
+    drive(min_rows, 3, 1, r)
 
 
 cdef int min_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_min, value_of_first)
+    return framed(s, p, x, out, 3, lift_ordered, join_least, value_of_ordered, 1)
 
 
-cdef int max_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_max, value_of_first)
+cdef inline int max_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_ordered, join_most, value_of_ordered, 1)
+
+
+cdef void max_loop(Rows* r) noexcept nogil:
+    drive(max_rows, 3, 1, r)
 
 
 cdef int max_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_max, value_of_first)
+    return framed(s, p, x, out, 3, lift_ordered, join_most, value_of_ordered, 1)
 
 
 cdef int least_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_least, value_of_first)
+    return framed(s, p, x, out, 0, lift_value, join_least, value_of_first, 1)
 
 
 cdef int least_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_least, value_of_first)
+    return framed(s, p, x, out, 3, lift_value, join_least, value_of_first, 1)
 
 
 cdef int most_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_most, value_of_first)
+    return framed(s, p, x, out, 0, lift_value, join_most, value_of_first, 1)
 
 
 cdef int most_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_most, value_of_first)
+    return framed(s, p, x, out, 3, lift_value, join_most, value_of_first, 1)
 
 
 cdef int first_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_row, join_first, value_of_row)
+    return framed(s, p, x, out, 0, lift_row, join_first, value_of_row, 2)
 
 
 cdef int first_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_row, join_first, value_of_row)
+    return framed(s, p, x, out, 3, lift_row, join_first, value_of_row, 2)
 
 
 cdef int last_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_row, join_last, value_of_row)
+    return framed(s, p, x, out, 0, lift_row, join_last, value_of_row, 2)
 
 
 cdef int last_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_row, join_last, value_of_row)
+    return framed(s, p, x, out, 3, lift_row, join_last, value_of_row, 2)
 
 
 cdef int known_first_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_first, value_of_first)
+    return framed(s, p, x, out, 0, lift_value, join_first, value_of_first, 1)
 
 
 cdef int known_first_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_first, value_of_first)
+    return framed(s, p, x, out, 3, lift_value, join_first, value_of_first, 1)
 
 
 cdef int known_last_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_value, join_last, value_of_first)
+    return framed(s, p, x, out, 0, lift_value, join_last, value_of_first, 1)
 
 
 cdef int known_last_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_value, join_last, value_of_first)
+    return framed(s, p, x, out, 3, lift_value, join_last, value_of_first, 1)
 
 
 cdef int var_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_spread, join_spread, var_samp)
+    return framed(s, p, x, out, 0, lift_spread, join_spread, var_samp, 2)
 
 
 cdef int var_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_spread, join_spread, var_samp)
+    return framed(s, p, x, out, 3, lift_spread, join_spread, var_samp, 2)
 
 
 cdef int var_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_spread, join_spread, var_pop)
+    return framed(s, p, x, out, 0, lift_spread, join_spread, var_pop, 2)
 
 
 cdef int var_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_spread, join_spread, var_pop)
+    return framed(s, p, x, out, 3, lift_spread, join_spread, var_pop, 2)
 
 
-cdef int stddev_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_samp)
+cdef inline int stddev_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
+    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_samp, 2)
+
+
+cdef void stddev_samp_loop(Rows* r) noexcept nogil:
+    drive(stddev_samp_rows, 3, 1, r)
 
 
 cdef int stddev_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_samp)
+    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_samp, 2)
 
 
 cdef int stddev_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_pop)
+    return framed(s, p, x, out, 0, lift_spread, join_spread, stddev_pop, 2)
 
 
 cdef int stddev_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_pop)
+    return framed(s, p, x, out, 3, lift_spread, join_spread, stddev_pop, 2)
 
 
 cdef int covar_samp_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_samp)
+    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_samp, 5)
 
 
 cdef int covar_samp_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_samp)
+    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_samp, 5)
 
 
 cdef int covar_pop_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_pop)
+    return framed(s, p, x, out, 0, lift_joint, join_joint, covar_pop, 5)
 
 
 cdef int covar_pop_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_pop)
+    return framed(s, p, x, out, 3, lift_joint, join_joint, covar_pop, 5)
 
 
 cdef int corr_rows(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 0, lift_joint, join_joint, value_of_correlation)
+    return framed(s, p, x, out, 0, lift_joint, join_joint, value_of_correlation, 5)
 
 
 cdef int corr_time(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return framed(s, p, x, out, 3, lift_joint, join_joint, value_of_correlation)
+    return framed(s, p, x, out, 3, lift_joint, join_joint, value_of_correlation, 5)
 
 
 # ---------------------------------------------------------------- by place
@@ -331,7 +368,7 @@ cdef int nth_value(void* state, const cell* p, const cell* x, cell* out) noexcep
 # ---------------------------------------------------------------- as kernels
 
 cdef object kernel(str name, int n_args, tuple params, step_fn step, int64_t size,
-                   size_fn sizer, bint grows):
+                   size_fn sizer, bint grows, loop_fn loop=NULL):
     cdef Kernel made = Kernel.__new__(Kernel)
     made.spec = Spec(
         name=name,
@@ -350,24 +387,24 @@ cdef object kernel(str name, int n_args, tuple params, step_fn step, int64_t siz
     made.n_args, made.n_outs = n_args, 1
     made.grows = grows
     memset(&made.c, 0, sizeof(Functions))
-    made.c.step, made.c.size, made.c.sizer = step, size, sizer
+    made.c.step, made.c.size, made.c.sizer, made.c.loop = step, size, sizer, loop
     return made
 
 
 FRAMED = {}
-cdef add(str name, step_fn rows, step_fn time):
+cdef add(str name, step_fn rows, step_fn time, loop_fn loop=NULL):
     frame = ("rows_back", "end_back", "time_back")
-    FRAMED[name, "rows"] = kernel(f"{name} rows", 3, frame, rows, 0, blocks_bytes, False)
+    FRAMED[name, "rows"] = kernel(f"{name} rows", 3, frame, rows, 0, blocks_bytes, False, loop)
     FRAMED[name, "range"] = kernel(
         f"{name} range", 4, frame, time, sizeof(Queue) + 4 * sizeof(Element), NULL, True)
 
 
-add("count", count_rows, count_time)
-add("sum", sum_rows, sum_time)
-add("total", total_rows, total_time)
-add("avg", avg_rows, avg_time)
-add("min", min_rows, min_time)
-add("max", max_rows, max_time)
+add("count", count_rows, count_time, count_loop)
+add("sum", sum_rows, sum_time, sum_loop)
+add("total", total_rows, total_time, total_loop)
+add("avg", avg_rows, avg_time, avg_loop)
+add("min", min_rows, min_time, min_loop)
+add("max", max_rows, max_time, max_loop)
 add("least", least_rows, least_time)
 add("most", most_rows, most_time)
 add("first_value", first_rows, first_time)
@@ -376,7 +413,7 @@ add("known_first_value", known_first_rows, known_first_time)
 add("known_last_value", known_last_rows, known_last_time)
 add("var_samp", var_samp_rows, var_samp_time)
 add("var_pop", var_pop_rows, var_pop_time)
-add("stddev_samp", stddev_samp_rows, stddev_samp_time)
+add("stddev_samp", stddev_samp_rows, stddev_samp_time, stddev_samp_loop)
 add("stddev_pop", stddev_pop_rows, stddev_pop_time)
 add("covar_samp", covar_samp_rows, covar_samp_time)
 add("covar_pop", covar_pop_rows, covar_pop_time)
