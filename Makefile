@@ -12,7 +12,7 @@ SANITIZED = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/checked" PYTHONMALLOC=m
 	ARROW_DEFAULT_MEMORY_POOL=system LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: help demo test lint checked package bench docs clean FORCE
+.PHONY: help demo test lint checked package bench bench-peers docs clean FORCE
 
 help:
 	@echo 'make demo     simulate a small market and run feature queries over it'
@@ -21,6 +21,7 @@ help:
 	@echo 'make checked  build with address and undefined-behaviour checks, run the laws (needs gcc)'
 	@echo 'make package  sdist, wheel from the sdist, an empty environment, the README in it'
 	@echo 'make bench    what every kernel costs, beside a copy and beside Polars'
+	@echo 'make bench-peers  queries from Parquet beside DuckDB, Polars and pandas (some minutes)'
 	@echo 'make docs     print docs/functions.md'
 	@echo 'make clean    remove what the others made'
 	@echo
@@ -57,7 +58,10 @@ package: build/.built .venv/.dev
 	$(BIN)/python -m pytest -q -m package $(ARGS) tests/test_package.py
 
 bench: build/.built .venv/.dev
-	$(BIN)/python -m pytest -q -s -m bench $(ARGS) tests/bench
+	$(BIN)/python -m pytest -q -s -m bench --ignore=tests/bench/test_peers.py $(ARGS) tests/bench
+
+bench-peers: build/.built .venv/.dev
+	$(BIN)/python -m pytest -q -s -m bench $(ARGS) tests/bench/test_peers.py
 
 docs: build/.built .venv/.ready
 	$(BIN)/python -m fin_sql.docs docs/functions.md
