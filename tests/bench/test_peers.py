@@ -1,8 +1,8 @@
 """Queries beside DuckDB, Polars and pandas: each in a process of its own, answers equal first.
 
-PEER_ROWS rows (10 000 000) of 1 000 symbols in Parquet files, in the order of time, of (symbol,
-time) and in hive folders. Prints tables of seconds (the best of three runs), peak memory and ratios, and
-writes build/bench/peers_*.json.
+PEER_ROWS rows (10 000 000) of 1 000 symbols in Parquet files: in the order of time, of (symbol,
+time), and in hive folders. Prints tables of seconds (the best of three runs), peak memory and
+ratios, and writes build/bench/peers_*.json.
 """
 
 import json
