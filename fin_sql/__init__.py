@@ -2,10 +2,11 @@
 
 `connect` opens a session with kernels, windows and ASOF JOIN in SQL. `register` installs the
 kernels in a DataFusion session, `kernel` calls one from Python, `functions` lists them, `asof_join`
-joins two tables by key and time.
+joins two tables by key and time, `AsofJoiner` a right side that grows.
 """
 
 from fin_sql.asof import asof_join
+from fin_sql.asof_joiner import AsofJoiner
 from fin_sql.catalogue import functions
 from fin_sql.connection import connect
 from fin_sql.errors import (
@@ -38,6 +39,7 @@ __all__ = [
     "StateError",
     "StateVersionError",
     "UnknownNameError",
+    "AsofJoiner",
     "asof_join",
     "connect",
     "functions",

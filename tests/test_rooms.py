@@ -25,7 +25,7 @@ ROOMS = {
     "catalog": (["fin_sql.catalog"], ["errors", "abi", "exec"]),
     "sql": (["fin_sql.sql"], ["errors", "registry", "abi", "exec"]),
     "kernel": (["fin_sql.kernel"], ["errors", "spec", "registry", "abi", "exec"]),
-    "asof": (["fin_sql.asof"], ["errors", "abi", "exec"]),
+    "asof": (["fin_sql.asof", "fin_sql.asof_joiner"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
     "context": (
         ["fin_sql.connection", "fin_sql.context", "fin_sql.query"],

@@ -52,6 +52,10 @@ class ArrowStore:
         at = pa.Array.from_buffers(pa.int64(), end - begin, [None, rows], offset=begin)
         return self._whole().take(pc.if_else(pc.less(at, 0), None, at))
 
+    def one(self, row: int) -> Any:
+        """The value of a row, as Python has it."""
+        return self._whole()[row].as_py()
+
     def keep(self, rows: pa.Array) -> None:
         """Let go of all values but those of some rows, in their order."""
         self._parts = [self._whole().take(rows)]

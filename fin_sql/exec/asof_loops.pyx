@@ -396,6 +396,13 @@ cdef class FixedStore:
                         memset(out + i * self.width, 0, self.width)
         return pa.Array.from_buffers(self.kind, n, [flags if missing else None, data], missing)
 
+    def one(self, int64_t row):
+        """The value of a row, as Python has it."""
+        if self.valid != NULL and not self.valid[row]:
+            return None
+        data = pa.py_buffer((<char*> self.values)[row * self.width:(row + 1) * self.width])
+        return pa.Array.from_buffers(self.kind, 1, [None, data])[0].as_py()
+
     cdef Py_ssize_t mark(self, const int64_t* at, Py_ssize_t n, uint8_t* bits) noexcept nogil:
         """Write which rows are there; returns how many are not."""
         cdef Py_ssize_t i, k, missing = 0
