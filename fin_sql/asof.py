@@ -32,7 +32,7 @@ def asof_join(
     how: Literal["left", "inner"] = "left",
     ties: Literal["last", "first", "error"] = "last",
     suffix: str = "_right",
-) -> pa.Table:
+) -> pa.Table | pa.RecordBatchReader:
     """Give each left row the right row of its key that is next to it in time.
 
     Shapes: one output row for each left row, in the order of the left rows (`how="inner"` leaves
@@ -43,9 +43,12 @@ def asof_join(
     NULL. Neither side needs to be sorted; a right side that is in order of time, or of key and
     time, is not sorted either.
 
+    Two `pyarrow.RecordBatchReader`s, endless or not, give a third, which reads them as it is read:
+    both must come in order of time, and the last right row of each key is all that is held.
+
     Args:
-        left: anything with `__arrow_c_stream__` (Arrow, Polars, DuckDB, DataFusion), or pandas,
-            whose index is left out.
+        left: anything with `__arrow_c_stream__` (Arrow, Polars, DuckDB, DataFusion, a query of
+            `fin_sql.connect()`), or pandas, whose index is left out.
         right: the same.
         on: the time column, or a pair of left and right name; timestamps of any unit, or integers.
         by: key columns: names, or pairs of left and right name.
@@ -62,26 +65,40 @@ def asof_join(
         SqlError: an argument is none of what it may be, or a tie under `ties="error"`.
         UnknownNameError: no such column.
         ArgumentTypeError: times that do not compare, or keys of different types.
+        OrderError: a row of a reader comes before the one before it.
     """
     direction = ALIASES.get(direction, direction)
     _one_of("direction", direction, (*DIRECTIONS, *ALIASES))
     _one_of("how", how, ("left", "inner"))
     _one_of("ties", ties, TIES)
-    left, right = _table(left, "left"), _table(right, "right")
+    endless = [isinstance(side, pa.RecordBatchReader) for side in (left, right)]
+    if not all(endless):
+        left, right = _table(left, "left"), _table(right, "right")
     left_on, right_on = (on, on) if isinstance(on, str) else on
     pairs = [(p, p) if isinstance(p, str) else p for p in ([by] if isinstance(by, str) else by)]
     for one, other in pairs:
         _comparable(
-            _column(left, one, "left").type, _column(right, other, "right").type, one, other
+            _field(left.schema, one, "left").type,
+            _field(right.schema, other, "right").type,
+            one,
+            other,
         )
-    for table, name, side in ((left, left_on, "left"), (right, right_on, "right")):
-        _column(table, name, side)
-    _same_times(left, right, left_on, right_on)
-    index = not _in_order(left, left_on) or not _in_order(right, right_on)
-    if index:
+    _same_times(_field(left.schema, left_on, "left"), _field(right.schema, right_on, "right"))
+    merges = direction in (">=", ">")
+    if all(endless):
+        if not merges:
+            msg = (
+                f"asof_join: two readers take '>=' or '>', was '{direction}'; read one into a table"
+            )
+            raise SqlError(msg)
+    elif not _in_order(right, right_on):
+        merges = False
         right = right.take(pc.sort_indices(right, [(right_on, "ascending")]))
+    elif not _in_order(left, left_on):
+        merges = False
     dropped = {r for _, r in pairs} | ({right_on} if left_on == right_on else set())
-    payload = [name for name in right.column_names if name not in dropped]
+    payload = [name for name in right.schema.names if name not in dropped]
+    taken = left.schema.names
     join = AsofJoin(
         left.schema,
         right.schema,
@@ -91,9 +108,11 @@ def asof_join(
         tolerance_ns=_nanoseconds(tolerance),
         how=how,
         ties=ties,
-        payload=[(name, name + suffix if name in left.column_names else name) for name in payload],
-        loop="index" if index or direction not in (">=", ">") else "time",
+        payload=[(name, name + suffix if name in taken else name) for name in payload],
+        loop="time" if merges else "index",
     )
+    if all(endless):
+        return pa.RecordBatchReader.from_batches(join.schema, bounded(join, [left, right]))
     batches = list(bounded(join, [left.to_reader(BATCH), right.to_reader(BATCH)]))
     return pa.Table.from_batches(batches, join.schema)
 
@@ -110,7 +129,7 @@ def _in_order(table: pa.Table, name: str) -> bool:
         if last is not None and pc.less(chunk[0], last).as_py():
             return False
         if not pc.all(pc.less_equal(chunk.slice(0, len(chunk) - 1), chunk.slice(1))).as_py():
-            return len(chunk) < 2
+            return False
         last = chunk[len(chunk) - 1]
     return True
 
@@ -133,11 +152,10 @@ def _table(data: Any, side: str) -> pa.Table:
     raise ArgumentTypeError(msg)
 
 
-def _column(table: pa.Table, name: str, side: str) -> pa.Array:
-    if name not in table.column_names:
-        raise UnknownNameError("column", name, table.column_names, who=f"asof_join, {side} side")
-    chunked = table.column(name)
-    return chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+def _field(schema: pa.Schema, name: str, side: str) -> pa.Field:
+    if name not in schema.names:
+        raise UnknownNameError("column", name, schema.names, who=f"asof_join, {side} side")
+    return schema.field(name)
 
 
 def _comparable(left: pa.DataType, right: pa.DataType, one: str, other: str) -> None:
@@ -158,14 +176,14 @@ def _comparable(left: pa.DataType, right: pa.DataType, one: str, other: str) -> 
     raise ArgumentTypeError(msg)
 
 
-def _same_times(left: pa.Table, right: pa.Table, left_on: str, right_on: str) -> None:
+def _same_times(left: pa.Field, right: pa.Field) -> None:
     """Times compare if both have a zone, both have none, or both are integers."""
-    types = left.schema.field(left_on).type, right.schema.field(right_on).type
+    types = left.type, right.type
     kinds = [
         (pa.types.is_timestamp(t) or pa.types.is_date(t), getattr(t, "tz", None) is None)
         for t in types
     ]
-    for name, kind, timed, side in zip((left_on, right_on), types, kinds, SIDES, strict=True):
+    for name, kind, timed, side in zip((left.name, right.name), types, kinds, SIDES, strict=True):
         if not timed[0] and not pa.types.is_integer(kind):
             msg = f"asof_join: {side} time '{name}' must be TIMESTAMP, was {kind}; cast it"
             raise ArgumentTypeError(msg)

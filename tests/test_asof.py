@@ -2,7 +2,7 @@
 
 import os
 from datetime import timedelta
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +203,7 @@ def test_whatever_holds_arrow_goes_in(convert):
     rng = np.random.default_rng(5)
     left, right = ticks(rng, 50, nulls=0.0), ticks(rng, 50, nulls=0.0)
     found = asof_join(convert(left), convert(right), on="ts", by=["k"])
+    found = found.read_all() if isinstance(found, pa.RecordBatchReader) else found
     assert (
         found["row_right"].to_pylist()
         == asof_join(left, right, on="ts", by="k")["row_right"].to_pylist()
@@ -305,3 +306,43 @@ def test_tied_times_of_the_taq_sample_match_as_in_pandas():
     np.testing.assert_array_equal(
         found["row_right"].to_numpy().astype(float), wanted["row_y"].to_numpy(dtype=float)
     )
+
+
+# ---------------------------------------------------------------- readers
+
+
+def test_two_readers_are_joined_as_they_come_and_hold_little():
+    schema = pa.schema([("ts", pa.timestamp("ns")), ("k", pa.string()), ("x", pa.int64())])
+    given = [0, 0]
+
+    def endless(side, step):
+        for begin in count(0, 1_000):
+            given[side] += 1
+            rows = range(begin, begin + 1_000)
+            ts = pa.array([step * i for i in rows], pa.timestamp("ns"))
+            yield pa.record_batch([ts, ["a", "b"] * 500, list(rows)], schema=schema)
+
+    left, right = (
+        pa.RecordBatchReader.from_batches(schema, endless(side, step))
+        for side, step in ((0, 3), (1, 1))
+    )
+    joined = fin_sql.asof_join(left, right, on="ts", by="k")
+    assert isinstance(joined, pa.RecordBatchReader)
+    found = [joined.read_next_batch() for _ in range(20)]
+    table = pa.Table.from_batches(found)
+    # A left row of 3 i is of the parity of i, and so is the right row of its key.
+    wanted = [3 * i if (3 * i) % 2 == i % 2 else 3 * i - 1 for i in range(table.num_rows)]
+    assert table["x_right"].to_pylist() == wanted
+    assert given[0] < 25 and given[1] < 70
+    for bad in ("<", "nearest"):
+        readers = [pa.RecordBatchReader.from_batches(schema, endless(k, 1)) for k in (0, 1)]
+        with pytest.raises(fin_sql.SqlError, match="two readers take"):
+            fin_sql.asof_join(*readers, on="ts", direction=bad)
+
+
+def test_a_query_of_a_session_is_a_side():
+    rows = pa.table({"ts": pa.array([1, 2], pa.timestamp("ns")), "x": [1, 2]})
+    ctx = fin_sql.connect()
+    ctx.register("t", rows)
+    query = ctx.sql("SELECT ts, x * 10 AS y FROM t")
+    assert fin_sql.asof_join(rows, query, on="ts")["y"].to_pylist() == [10, 20]
