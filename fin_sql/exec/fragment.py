@@ -126,6 +126,11 @@ class Evaluator:
         return RowFragment(self, schema, items, params)
 
 
+def params_in(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a text mentions; DataFusion refuses others."""
+    return {k: v for k, v in params.items() if re.search(rf"[$:]{re.escape(k)}\b", sql)}
+
+
 def scalar_value(array: pa.Array) -> Any:
     """The one value of an array as Python has it; times and intervals in nanoseconds."""
     scalar = array[0]

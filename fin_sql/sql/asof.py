@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fin_sql.sql.names import Written
+from fin_sql.sql.parse import conjuncts
 from fin_sql.sql.plan import AsofJoin, Filter, Node, Output, Project
 from fin_sql.sql.scope import Relation
 from fin_sql.sql.syntax import Asof, Span
@@ -42,7 +43,7 @@ def bind_asof(binder: Binder, asof: Asof, left: Relation, right: Relation) -> Re
     if asof.match:
         _match(binder, asof.match, left, right, terms)
     if asof.on:
-        for span in _parts(binder, asof.on):
+        for span in conjuncts(text, *asof.on):
             _conjunct(binder, asof, span, left, right, terms)
     names = list(asof.using)
     if names and not asof.match:
@@ -99,12 +100,6 @@ def bind_asof(binder: Binder, asof: Asof, left: Relation, right: Relation) -> Re
         tuple(left.node.schema.names),
     )
     return Relation(node, (*left.columns, *right.columns), merged, frozenset(hidden))
-
-
-def _parts(binder: Binder, span: Span) -> list[Span]:
-    from fin_sql.sql.bind import conjuncts
-
-    return conjuncts(binder.text, *span)
 
 
 def _side(written: Written, left: Relation, right: Relation) -> str:
@@ -181,7 +176,7 @@ def _conjunct(
     text = binder.text
     begin, end = span
     if text.tokens[begin].says("(") and text.closing[begin] == end - 1:
-        for part in _parts(binder, (begin + 1, end - 1)):
+        for part in conjuncts(text, begin + 1, end - 1):
             _conjunct(binder, asof, part, left, right, terms)
         return
     written = _write(binder, span, left, right)

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
-from fin_sql.exec.fragment import Evaluator
+from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.sql.concern import concerns
 from fin_sql.sql.joins import bind_source
 from fin_sql.sql.names import Rewriter, Written
-from fin_sql.sql.parse import read_query
+from fin_sql.sql.parse import conjuncts, read_query
 from fin_sql.sql.plan import (
     ORDINAL,
     Concat,
@@ -23,11 +23,11 @@ from fin_sql.sql.plan import (
     Output,
     Project,
     Relational,
-    renamed,
+    named_columns,
 )
-from fin_sql.sql.scope import Column, Relation
-from fin_sql.sql.syntax import Combined, Cte, Query, Select, Source, Span, Star, Values
-from fin_sql.sql.text import Text, quoted, underlined
+from fin_sql.sql.scope import Relation
+from fin_sql.sql.syntax import Combined, Cte, Query, Select, Span, Star
+from fin_sql.sql.text import Text, mentioned, quoted, underlined
 from fin_sql.sql.windows import Windows
 
 
@@ -75,7 +75,7 @@ class Binder:
 
     def params_in(self, sql: str) -> dict[str, Any]:
         """The parameters that a text mentions; others would be refused."""
-        return {k: v for k, v in self.known.params.items() if f"${k}" in sql or f":{k}" in sql}
+        return params_in(sql, self.known.params)
 
     def constant(self, span: Span) -> Any:
         """The value of an expression without columns."""
@@ -132,12 +132,12 @@ class Binder:
 
     def _prefix(self, sql: str) -> tuple[str, dict[str, Node]]:
         """WITH for the CTEs that a text mentions, and those of them that are planned."""
-        mentioned = [name for name in self.ctes if name in Mentions(sql).names]
+        mentioned = [name for name in self.ctes if name in mentioned(sql)]
         wanted: dict[str, None] = {}
         while mentioned:
             name = mentioned.pop()
             if name not in wanted:
-                inside = Mentions(self.text.written(*self.ctes[name][0].query.span)).names
+                inside = mentioned(self.text.written(*self.ctes[name][0].query.span))
                 mentioned += [n for n in self.ctes[name][1] if n in inside]
             wanted[name] = None
         parts, named, recursive = [], {}, False
@@ -151,7 +151,7 @@ class Binder:
                 named[inner] = node
                 parts.append(f"{quoted(name)} AS (SELECT * FROM {inner})")
             else:
-                recursive |= name in Mentions(self.text.written(*cte.query.span)).names
+                recursive |= name in mentioned(self.text.written(*cte.query.span))
                 parts.append(self.text.written(*cte.span))
         if not parts:
             return "", {}
@@ -461,13 +461,6 @@ class Binder:
         return Project(node, tuple(found), pa.schema(fields))
 
 
-class Mentions:
-    """The names in a text."""
-
-    def __init__(self, sql: str) -> None:
-        self.names = {token.text for token in Text(sql).tokens if token.names}
-
-
 def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written, bool]]:
     """Equal names get _2, _3 ... in their order."""
     taken = {name for name, _, _ in outputs}
@@ -482,44 +475,3 @@ def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written,
         seen.setdefault(new, 1)
         found.append((new, written, star))
     return found
-
-
-def conjuncts(text: Text, begin: int, end: int) -> list[Span]:
-    """The parts between the ANDs of a condition; one with an OR outside of brackets is one part."""
-    tokens = text.tokens
-    parts, start, i, between, cases = [], begin, begin, 0, 0
-    while i < end:
-        token = tokens[i]
-        if token.says("case"):
-            cases += 1
-        elif token.says("end"):
-            cases -= 1
-        elif cases == 0 and token.says("or"):
-            return [(begin, end)]
-        elif cases == 0 and token.says("between"):
-            between += 1
-        elif cases == 0 and token.says("and"):
-            if between:
-                between -= 1
-            else:
-                parts.append((start, i))
-                start = i + 1
-        i = text.closing.get(i, i) + 1
-    parts.append((start, end))
-    for a, b in parts:
-        if a >= b:
-            text.fail("a condition was expected", max(begin, a - 1))
-    return parts
-
-
-def named_columns(node: Node, columns: Sequence[str], name: str) -> Node:
-    """A query whose columns are given names behind its own."""
-    if not columns:
-        return node
-    if len(columns) != len(node.schema):
-        msg = f"'{name}' names {len(columns)} columns, but its query has {len(node.schema)}"
-        raise SqlError(msg)
-    return renamed(node, dict(zip(node.schema.names, columns, strict=True)))
-
-
-__all__ = ["Binder", "Column", "Known", "Source", "Values", "conjuncts"]

@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.sql.asof import bind_asof
-from fin_sql.sql.parse import read_query  # noqa: F401  the grammar that this module follows
-from fin_sql.sql.plan import ORDINAL, Node, Scan, renamed
+from fin_sql.sql.plan import ORDINAL, Node, Scan, named_columns, renamed
 from fin_sql.sql.scope import Column, Relation
 from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Source
 from fin_sql.sql.text import quoted
@@ -60,8 +59,6 @@ def _named(node: Node, alias: str) -> Relation:
 
 def _leaf(binder: Binder, source: Source) -> Relation:
     if isinstance(source, Derived):
-        from fin_sql.sql.bind import named_columns
-
         node = named_columns(binder.plan(source.query), source.columns, source.alias)
         return _named(node, source.alias)
     if isinstance(source, Foreign):

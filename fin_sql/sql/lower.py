@@ -17,7 +17,7 @@ from fin_sql.errors import SqlError
 from fin_sql.exec import asof
 from fin_sql.exec import windows as exec_windows
 from fin_sql.exec.batch import bounded
-from fin_sql.exec.fragment import Evaluator, RowFragment, plain_message
+from fin_sql.exec.fragment import Evaluator, RowFragment, params_in, plain_message
 from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
@@ -133,7 +133,7 @@ class Run:
         used = tuple(dict.fromkeys(name for o in uses for name in o.uses))
         fields = [node.schema.field(name) for name in used] or [pa.field(ORDINAL, pa.int8())]
         text = " ".join(sql for _, sql in items)
-        params = {k: v for k, v in self.params.items() if f"${k}" in text or f":{k}" in text}
+        params = params_in(text, self.params)
         return self.evaluator.over_rows(pa.schema(fields), items, params), used
 
     def filter(self, node: Filter) -> Batches:
@@ -293,9 +293,7 @@ class Run:
                 continue
             spools.append(Spool(schema, self.memory_limit).extend(stream))
             data[name] = spools[-1].dataset()
-        params = {
-            k: v for k, v in self.params.items() if f"${k}" in node.sql or f":{k}" in node.sql
-        }
+        params = params_in(node.sql, self.params)
         try:
             with self.evaluator.tables(data):
                 frame = self.evaluator.sql(node.sql, params)

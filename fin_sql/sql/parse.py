@@ -288,3 +288,31 @@ def _star(text: Text, alias: str | None, at: int, end: int) -> Star:
         else:
             text.fail("only EXCLUDE (...) and REPLACE (...) may follow *", at, end)
     return Star(alias, exclude, tuple(replaced))
+
+
+def conjuncts(text: Text, begin: int, end: int) -> list[Span]:
+    """The parts between the ANDs of a condition; one with an OR outside of brackets is one part."""
+    tokens = text.tokens
+    parts, start, i, between, cases = [], begin, begin, 0, 0
+    while i < end:
+        token = tokens[i]
+        if token.says("case"):
+            cases += 1
+        elif token.says("end"):
+            cases -= 1
+        elif cases == 0 and token.says("or"):
+            return [(begin, end)]
+        elif cases == 0 and token.says("between"):
+            between += 1
+        elif cases == 0 and token.says("and"):
+            if between:
+                between -= 1
+            else:
+                parts.append((start, i))
+                start = i + 1
+        i = text.closing.get(i, i) + 1
+    parts.append((start, end))
+    for a, b in parts:
+        if a >= b:
+            text.fail("a condition was expected", max(begin, a - 1))
+    return parts

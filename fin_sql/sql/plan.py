@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from fin_sql.errors import SqlError
 from fin_sql.exec.calls import Call
 
 
@@ -287,3 +288,13 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
     outputs = tuple(Output(names.get(n, n), None, (n,)) for n in node.schema.names)
     schema = pa.schema([f.with_name(names.get(f.name, f.name)) for f in node.schema])
     return Project(node, outputs, schema)
+
+
+def named_columns(node: Node, columns: Sequence[str], name: str) -> Node:
+    """A query whose columns are given names behind its own."""
+    if not columns:
+        return node
+    if len(columns) != len(node.schema):
+        msg = f"'{name}' names {len(columns)} columns, but its query has {len(node.schema)}"
+        raise SqlError(msg)
+    return renamed(node, dict(zip(node.schema.names, columns, strict=True)))

@@ -124,3 +124,8 @@ def underlined(message: str, sql: str, begin: int, end: int) -> str:
 def quoted(name: str) -> str:
     """A name in quotes."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def mentioned(sql: str) -> set[str]:
+    """All that may be a name in a text."""
+    return {token.text for token in Text(sql).tokens if token.names}

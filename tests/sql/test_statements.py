@@ -264,6 +264,8 @@ def test_parameters_are_bound_and_never_pasted(ctx):
     assert column(ctx, query.format(":a", ":sym", ":low"), named).equals(plain)
     assert column(ctx, query.format("$a", "$sym", "$low"), named).equals(plain)
     assert len(column(ctx, query.format("0.25", "$1", "0"), [evil])) == 0
+    many = [0.25, *range(8), "BTC-USD"]  # $10 is not $1 with a zero
+    assert column(ctx, query.format("0.25", "$10", "10"), many).equals(plain)
 
 
 def test_names_of_outputs(ctx):
