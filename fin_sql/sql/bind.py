@@ -132,13 +132,13 @@ class Binder:
 
     def _prefix(self, sql: str) -> tuple[str, dict[str, Node]]:
         """WITH for the CTEs that a text mentions, and those of them that are planned."""
-        mentioned = [name for name in self.ctes if name in mentioned(sql)]
+        waiting = [name for name in self.ctes if name in mentioned(sql)]
         wanted: dict[str, None] = {}
-        while mentioned:
-            name = mentioned.pop()
+        while waiting:
+            name = waiting.pop()
             if name not in wanted:
                 inside = mentioned(self.text.written(*self.ctes[name][0].query.span))
-                mentioned += [n for n in self.ctes[name][1] if n in inside]
+                waiting += [n for n in self.ctes[name][1] if n in inside]
             wanted[name] = None
         parts, named, recursive = [], {}, False
         for name in self.ctes:

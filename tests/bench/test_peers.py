@@ -56,7 +56,7 @@ def compare(title, ways, name, **names):
 
 def table(rows, seed, columns, keys=KEYS, tied=False):
     rng = np.random.default_rng(seed)
-    times = np.sort(rng.integers(0, rows // 2 if tied else 10 * rows, rows))
+    times = np.sort(rng.integers(0, rows // 2 if tied else 10 * ROWS, rows))
     codes = pa.array(rng.integers(0, keys, rows), pa.int32())
     names = pa.array([f"S{i:04}" for i in range(keys)])
     return pa.table(
