@@ -13,7 +13,7 @@ from fin_sql.sql.asof import bind_asof
 from fin_sql.sql.plan import ORDINAL, Node, Scan, named_columns, renamed
 from fin_sql.sql.scope import Column, Relation
 from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Source
-from fin_sql.sql.text import quoted
+from fin_sql.sql.text import mentioned, quoted
 
 if TYPE_CHECKING:
     from fin_sql.sql.bind import Binder
@@ -68,6 +68,10 @@ def _leaf(binder: Binder, source: Source) -> Relation:
     if source.path:
         return _named(_scan(binder.known.open_path(source.name)), source.alias)
     if source.simple and source.name in binder.ctes:
+        cte, _ = binder.ctes[source.name]
+        if source.name in mentioned(binder.text.written(*cte.query.span)):  # it is recursive
+            whole = binder.relational(f"SELECT * FROM {quoted(source.name)}", {})
+            return _named(whole, source.alias)
         return _named(binder.cte(source.name), source.alias)
     table = binder.known.table(source.name) if source.simple else None
     if table is not None:

@@ -255,7 +255,10 @@ class Windows:
                     return None
                 found.append(None)
             elif tokens[high - 1].says("preceding"):
-                value = self.constant((low, high - 1))
+                try:
+                    value = self.constant((low, high - 1))
+                except FinSqlError:  # months, for one, have no fixed length
+                    return None
                 if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                     self.text.fail(
                         "a frame's distance must be a whole number or an interval", low, high
@@ -302,10 +305,15 @@ class Windows:
         close = self.text.closing[opening]
         rewriter.lift = lift
         inside = rewriter.write((opening + 1, close)).sql if close > opening + 1 else ""
-        at = close + 1
+        middle, at = [], close + 1
         while at < site.span[1] and not self.text.tokens[at].says("over"):
-            at += 1
-        middle = rewriter.write((close + 1, at)).sql if at > close + 1 else ""
+            if self.text.tokens[at].says("("):  # of FILTER (WHERE ...)
+                end = self.text.closing[at]
+                middle.append(f"({rewriter.write((at + 1, end)).sql})")
+                at = end + 1
+            else:
+                middle.append(self.text.written(at, at + 1))
+                at += 1
         terms = [term.words for term in window.order]
         if site.name in _BY_PLACE or (
             window.frame and self.text.tokens[window.frame[0]].says("rows")
@@ -318,7 +326,7 @@ class Windows:
             parts.append(f"ORDER BY {', '.join(terms)}")
         if window.frame:
             parts.append(self.text.written(*window.frame))
-        return f"{site.name}({inside}) {middle} OVER ({' '.join(parts)})"
+        return f"{site.name}({inside}) {' '.join(middle)} OVER ({' '.join(parts)})"
 
     # ------------------------------------------------------------ the passes
 

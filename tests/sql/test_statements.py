@@ -126,6 +126,19 @@ SAME = [
         f"SELECT ewma(price, 0.1) OVER {W} FROM trades;",
     ),
     (
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) "
+        "SELECT ewma(CAST(n AS DOUBLE), 0.5) OVER (ORDER BY n) FROM r",
+        "SELECT ewma(CAST(value AS DOUBLE), 0.5) OVER (ORDER BY value) FROM generate_series(1, 5)",
+    ),
+    (
+        f"SELECT sum(seq) FILTER (WHERE price > 100) OVER {W} FROM trades",
+        f"SELECT sum(CASE WHEN price > 100 THEN seq END) OVER {W} FROM trades",
+    ),
+    (
+        "SELECT sum(seq) OVER (ORDER BY ts RANGE INTERVAL '1' MONTH PRECEDING) FROM trades",
+        "SELECT sum(seq) OVER (ORDER BY ts) FROM trades",
+    ),
+    (
         f"SELECT CASE WHEN ewma(price, 0.1) OVER {W} IS DISTINCT FROM price THEN 1 ELSE 0 END FROM trades",  # noqa: E501
         f"SELECT CASE WHEN e IS DISTINCT FROM price THEN 1 ELSE 0 END FROM (SELECT price, "
         f"ewma(price, 0.1) OVER {W} AS e FROM trades) x",
