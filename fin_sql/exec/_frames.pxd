@@ -26,6 +26,28 @@ cdef inline void copy(Part* to, const Part* other, const int numbers) noexcept n
         to.v[2], to.v[3], to.v[4] = other.v[2], other.v[3], other.v[4]
 
 
+# In a block a summary takes the room of the numbers that it has: the states of a thousand keys then
+# stay near the processor.
+cdef inline void put(cell* at, const Part* part, const int numbers) noexcept nogil:
+    at[0].i = part.n
+    if numbers > 0:
+        at[1] = part.v[0]
+    if numbers > 1:
+        at[2] = part.v[1]
+    if numbers > 2:
+        at[3], at[4], at[5] = part.v[2], part.v[3], part.v[4]
+
+
+cdef inline void get(Part* part, const cell* at, const int numbers) noexcept nogil:
+    part.n = at[0].i
+    if numbers > 0:
+        part.v[0] = at[1]
+    if numbers > 1:
+        part.v[1] = at[2]
+    if numbers > 2:
+        part.v[2], part.v[3], part.v[4] = at[3], at[4], at[5]
+
+
 ctypedef void (*lift_fn)(Part* part, const cell* x) noexcept nogil
 ctypedef void (*join_fn)(Part* left, const Part* right) noexcept nogil
 
@@ -37,6 +59,7 @@ cdef enum:                      # where a row's cells are
     ROWS_BACK = 0               # parameters: rows of the frame, 0 is all before
     END_BACK = 1                # how many rows before the current one the frame ends
     TIME_BACK = 2
+    NUMBERS = 3                 # that a summary has beside its count
 
 
 # ---------------------------------------------------------------- summaries
@@ -175,7 +198,7 @@ cdef inline void join_last(Part* s, const Part* o) noexcept nogil:
 
 # ---------------------------------------------------------------- frames
 
-cdef struct Blocks:             # followed by Part ends[w], rows[w], and cell[3] delayed[d]
+cdef struct Blocks:             # followed by w ends and w rows, and cell[3] delayed[d]
     int64_t at                  # rows in the block that fills
     int64_t full                # whether a block is complete
     int64_t delayed             # rows that wait to enter the frame, and where the next goes
@@ -184,7 +207,8 @@ cdef struct Blocks:             # followed by Part ends[w], rows[w], and cell[3]
 
 
 cdef inline int64_t blocks_bytes(const cell* p) noexcept nogil:
-    return sizeof(Blocks) + p[ROWS_BACK].i * 2 * sizeof(Part) + p[END_BACK].i * 3 * sizeof(cell)
+    cdef int64_t cells = 2 * p[ROWS_BACK].i * (1 + p[NUMBERS].i) + 3 * p[END_BACK].i
+    return sizeof(Blocks) + cells * <int64_t> sizeof(cell)
 
 
 cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift, join_fn join,
@@ -192,14 +216,15 @@ cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift
     """Take a row; `found` is the summary of its frame."""
     cdef Blocks* s = <Blocks*> state
     cdef int64_t w = p[ROWS_BACK].i, d = p[END_BACK].i, j, k
-    cdef Part* ends = <Part*> (s + 1)
-    cdef Part* rows = ends + w
+    cdef int64_t each = 1 + numbers
+    cdef cell* ends = <cell*> (s + 1)
+    cdef cell* rows = ends + each * w
     cdef cell* waiting
     cdef cell entering[3]
     cdef Part one, back
     entering[0], entering[1], entering[2] = x[0], x[1], x[2]
     if d:
-        waiting = <cell*> (rows + w) + 3 * s.next
+        waiting = rows + each * w + 3 * s.next
         for k in range(3):
             entering[k] = waiting[k]
             waiting[k] = x[k]
@@ -219,20 +244,20 @@ cdef inline void in_rows(void* state, const cell* p, const cell* x, lift_fn lift
     copy(found, &back, numbers)
     if w == 0:
         return
-    copy(&rows[j], &one, numbers)
+    put(rows + each * j, &one, numbers)
     if j + 1 < w:
         s.at = j + 1
         if s.full:
-            copy(found, &ends[j + 1], numbers)
+            get(found, ends + each * (j + 1), numbers)
             join(found, &back)
         return
     copy(&back, &one, numbers)  # the block is full: sum up its ends
-    copy(&ends[w - 1], &back, numbers)
+    put(ends + each * (w - 1), &back, numbers)
     for k in range(w - 2, 0, -1):
-        copy(&one, &rows[k], numbers)
+        get(&one, rows + each * k, numbers)
         join(&one, &back)
         copy(&back, &one, numbers)
-        copy(&ends[k], &one, numbers)
+        put(ends + each * k, &one, numbers)
     s.at = 0
     s.full = 1
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fin_sql.abi import Bound
 from fin_sql.columns import Column, arrow_type, column
 from fin_sql.errors import NotStreamableError
-from fin_sql.exec.standard import FRAMED, LAG, NTH_VALUE, ROW_NUMBER, bind
+from fin_sql.exec.standard import FRAMED, LAG, NTH_VALUE, NUMBERS_OF, ROW_NUMBER, bind
 from fin_sql.registry import KERNELS, lookup
 
 
@@ -175,14 +175,13 @@ class Computed:
         if call.ignore_nulls:
             name = f"known_{name}"
         frame = call.frame or Frame("rows", None)
+        given = {"rows_back": 0, "end_back": 0, "time_back": 0, "numbers": NUMBERS_OF[name]}
         if frame.start is None:
-            return bind(FRAMED[name, "rows"], rows_back=0, end_back=frame.end, time_back=0), None
+            return bind(FRAMED[name, "rows"], **{**given, "end_back": frame.end}), None
         if frame.unit == "rows":
-            length = frame.start - frame.end + 1
-            kernel = FRAMED[name, "rows"]
-            return bind(kernel, rows_back=length, end_back=frame.end, time_back=0), None
-        made = bind(FRAMED[name, "range"], rows_back=0, end_back=0, time_back=frame.start)
-        return made, order_by[0]
+            given |= {"rows_back": frame.start - frame.end + 1, "end_back": frame.end}
+            return bind(FRAMED[name, "rows"], **given), None
+        return bind(FRAMED[name, "range"], **{**given, "time_back": frame.start}), order_by[0]
 
     def columns(self, rows: pa.RecordBatch) -> list[Column]:
         """Its arguments as cells."""

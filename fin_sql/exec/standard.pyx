@@ -392,32 +392,34 @@ cdef object kernel(str name, int n_args, tuple params, step_fn step, int64_t siz
 
 
 FRAMED = {}
-cdef add(str name, step_fn rows, step_fn time, loop_fn loop=NULL):
-    frame = ("rows_back", "end_back", "time_back")
+NUMBERS_OF = {}                 # of the summaries of each
+cdef add(str name, int numbers, step_fn rows, step_fn time, loop_fn loop=NULL):
+    NUMBERS_OF[name] = numbers
+    frame = ("rows_back", "end_back", "time_back", "numbers")
     FRAMED[name, "rows"] = kernel(f"{name} rows", 3, frame, rows, 0, blocks_bytes, False, loop)
     FRAMED[name, "range"] = kernel(
         f"{name} range", 4, frame, time, sizeof(Queue) + 4 * sizeof(Element), NULL, True)
 
 
-add("count", count_rows, count_time, count_loop)
-add("sum", sum_rows, sum_time, sum_loop)
-add("total", total_rows, total_time, total_loop)
-add("avg", avg_rows, avg_time, avg_loop)
-add("min", min_rows, min_time, min_loop)
-add("max", max_rows, max_time, max_loop)
-add("least", least_rows, least_time)
-add("most", most_rows, most_time)
-add("first_value", first_rows, first_time)
-add("last_value", last_rows, last_time)
-add("known_first_value", known_first_rows, known_first_time)
-add("known_last_value", known_last_rows, known_last_time)
-add("var_samp", var_samp_rows, var_samp_time)
-add("var_pop", var_pop_rows, var_pop_time)
-add("stddev_samp", stddev_samp_rows, stddev_samp_time, stddev_samp_loop)
-add("stddev_pop", stddev_pop_rows, stddev_pop_time)
-add("covar_samp", covar_samp_rows, covar_samp_time)
-add("covar_pop", covar_pop_rows, covar_pop_time)
-add("corr", corr_rows, corr_time)
+add("count", 0, count_rows, count_time, count_loop)
+add("sum", 2, sum_rows, sum_time, sum_loop)
+add("total", 1, total_rows, total_time, total_loop)
+add("avg", 2, avg_rows, avg_time, avg_loop)
+add("min", 1, min_rows, min_time, min_loop)
+add("max", 1, max_rows, max_time, max_loop)
+add("least", 1, least_rows, least_time)
+add("most", 1, most_rows, most_time)
+add("first_value", 2, first_rows, first_time)
+add("last_value", 2, last_rows, last_time)
+add("known_first_value", 1, known_first_rows, known_first_time)
+add("known_last_value", 1, known_last_rows, known_last_time)
+add("var_samp", 2, var_samp_rows, var_samp_time)
+add("var_pop", 2, var_pop_rows, var_pop_time)
+add("stddev_samp", 2, stddev_samp_rows, stddev_samp_time, stddev_samp_loop)
+add("stddev_pop", 2, stddev_pop_rows, stddev_pop_time)
+add("covar_samp", 5, covar_samp_rows, covar_samp_time)
+add("covar_pop", 5, covar_pop_rows, covar_pop_time)
+add("corr", 5, corr_rows, corr_time)
 
 ROW_NUMBER = kernel("row_number", 1, (), row_number, sizeof(Number), NULL, False)
 LAG = kernel("lag rows", 2, ("offset", "ignore_nulls", "has_default", "default"), lag, 0,
