@@ -22,6 +22,24 @@ RUNS = 1_000  # of a kept plan: its metrics grow with each
 _NODE = re.compile(r"^\s*(\w+)", re.MULTILINE)
 
 
+class Chosen:
+    """Some columns of a stream, as a scanner."""
+
+    def __init__(
+        self, schema: pa.Schema, columns: list[str] | None, stream: Iterator[pa.RecordBatch]
+    ) -> None:
+        self._columns, self._stream = columns, stream
+        self.projected_schema = (
+            schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        )
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows."""
+        if self._columns is None:
+            return self._stream
+        return (batch.select(self._columns) for batch in self._stream)
+
+
 class Current(ds.Dataset):  # type: ignore[misc]
     """A table of one batch, which changes between the runs of a plan."""
 
@@ -38,10 +56,15 @@ class Current(ds.Dataset):  # type: ignore[misc]
         """Give the one fragment that a plan keeps: the table itself."""
         return iter([self])
 
-    def scanner(self, *_: Any, **options: Any) -> ds.Scanner:
+    def scanner(
+        self, *_: Any, columns: list[str] | None = None, filter: Any = None, **__: Any
+    ) -> Any:
         """Give the rows of the batch."""
-        table = pa.Table.from_batches([self.batch] if self.batch else [], self._schema)
-        return ds.InMemoryDataset(table).scanner(**options)
+        batches = [self.batch] if self.batch is not None else []
+        if filter is not None:
+            table = pa.Table.from_batches(batches, self._schema)
+            return ds.InMemoryDataset(table).scanner(columns=columns, filter=filter)
+        return Chosen(self._schema, columns, iter(batches))
 
 
 class Evaluator:

@@ -17,7 +17,7 @@ from fin_sql.errors import SqlError
 from fin_sql.exec import asof
 from fin_sql.exec import windows as exec_windows
 from fin_sql.exec.batch import bounded
-from fin_sql.exec.fragment import Evaluator, RowFragment, params_in, plain_message
+from fin_sql.exec.fragment import Chosen, Evaluator, RowFragment, params_in, plain_message
 from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
@@ -339,7 +339,7 @@ class Once(ds.Dataset):  # type: ignore[misc]
         if filter is not None:
             reader = pa.RecordBatchReader.from_batches(self._schema, self._noting())
             return ds.Scanner.from_batches(reader, columns=columns, filter=filter)
-        return _Chosen(self._schema, columns, self._noting())
+        return Chosen(self._schema, columns, self._noting())
 
     def _noting(self) -> Batches:
         if self._read:
@@ -350,22 +350,6 @@ class Once(ds.Dataset):  # type: ignore[misc]
         except Exception as error:
             self.error = error
             raise
-
-
-class _Chosen:
-    """Some columns of a stream, as a scanner."""
-
-    def __init__(self, schema: pa.Schema, columns: list[str] | None, stream: Batches) -> None:
-        self._columns, self._stream = columns, stream
-        self.projected_schema = (
-            schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        )
-
-    def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the rows."""
-        if self._columns is None:
-            return self._stream
-        return (batch.select(self._columns) for batch in self._stream)
 
 
 _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
