@@ -277,27 +277,14 @@ class Run:
 
     def relational(self, node: Relational) -> Batches:
         """A query over whole inputs."""
-        spools, data = [], {}
-        for k, (name, part) in enumerate(node.named):
-            schema, stream = part.schema, self.batches(part)
-            if node.ordered and k == 0:
-                schema = schema.append(pa.field(ORDINAL, pa.int64()))
-                stream = _numbered(stream, schema)
-            if not len(schema):  # DataFusion counts rows by a column
-                schema = pa.schema([pa.field(ORDINAL, pa.int8())])
-                stream = (_batch([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
-            # A CTE that is used twice is read twice.
-            once = node.sql.count(name) == 1 and not node.sql.startswith("WITH ")
-            if once and self.pure(part):
-                data[name] = Once(schema, stream)
-                continue
-            spools.append(Spool(schema, self.memory_limit).extend(stream))
-            data[name] = spools[-1].dataset()
-        params = params_in(node.sql, self.params)
+        spools: list[Spool] = []
         try:
+            data = {
+                name: self._input(node, k, name, part, spools)
+                for k, (name, part) in enumerate(node.named)
+            }
             with self.evaluator.tables(data):
-                frame = self.evaluator.sql(node.sql, params)
-                rows = _started(frame)
+                rows = _started(self.evaluator.sql(node.sql, params_in(node.sql, self.params)))
             for batch in _own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()
@@ -305,6 +292,24 @@ class Run:
         finally:
             for spool in spools:
                 spool.close()
+
+    def _input(
+        self, node: Relational, k: int, name: str, part: Node, spools: list[Spool]
+    ) -> ds.Dataset:
+        """An input as DataFusion reads it: as a stream where that is safe, else whole."""
+        schema, stream = part.schema, self.batches(part)
+        if node.ordered and k == 0:
+            schema = schema.append(pa.field(ORDINAL, pa.int64()))
+            stream = _numbered(stream, schema)
+        if not len(schema):  # DataFusion counts rows by a column
+            schema = pa.schema([pa.field(ORDINAL, pa.int8())])
+            stream = (_batch([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
+        # A CTE that is used twice is read twice.
+        once = node.sql.count(name) == 1 and not node.sql.startswith("WITH ")
+        if once and self.pure(part):
+            return Once(schema, stream)
+        spools.append(Spool(schema, self.memory_limit))
+        return spools[-1].extend(stream).dataset()
 
     def pure(self, node: Node) -> bool:
         """Whether no DataFusion runs below: such a node may be read from inside of a plan."""
