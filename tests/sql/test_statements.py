@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fin_sql
+from fin_sql.exec.spool import Spool
 from fin_sql.testing import Market
 from fin_sql.testing.compare import assert_same_bits
 
@@ -358,3 +359,17 @@ def test_sessions_refuse_what_they_do_not_know():
         fin_sql.connect().register("t", 5)
     with pytest.raises(fin_sql.SqlError, match="names \\['nope'\\]"):
         fin_sql.connect().register("t", pa.table({"a": [1]}), order_by="nope")
+
+
+def test_what_waits_for_all_rows_goes_to_a_file_beyond_the_limit(ctx, monkeypatch):
+    query = f"SELECT t.symbol, t.seq, q.bid FROM {JOIN} WHERE t.price > 0 ORDER BY q.bid, t.seq"
+    small = fin_sql.connect(threads=2, memory_limit=10_000)
+    for name in ("trades", "quotes"):
+        small.register(name, ctx.table(name).source._table)
+    spooled, close = [], Spool.close
+    monkeypatch.setattr(
+        "fin_sql.exec.spool.Spool.close",
+        lambda self: spooled.append(self.in_memory) or close(self),
+    )
+    assert small.sql(query).to_arrow().equals(ctx.sql(query).to_arrow())
+    assert sorted(spooled) == [False, True]
