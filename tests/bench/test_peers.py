@@ -140,6 +140,44 @@ def test_asof_from_parquet(files, left, right, order):
     compare(title, ASOF, f"asof_{left}", **names, order=order, **OPEN)
 
 
+IN_MEMORY = {
+    "fin_sql": """
+import fin_sql, pyarrow.parquet as pq
+ctx = fin_sql.connect()
+ctx.register("t", pq.read_table("@T@", columns=["ts", "symbol"]), "ts")
+ctx.register("q", pq.read_table("@Q@"), "ts")
+query = ("SELECT sum(q.bid) AS s FROM t ASOF JOIN q MATCH_CONDITION (t.ts >= q.ts) "
+         "ON t.symbol = q.symbol")
+def run():
+    return ctx.sql(query).to_arrow()["s"][0].as_py()
+""",
+    "Polars": """
+import polars as pl
+t = pl.read_parquet("@T@", columns=["ts", "symbol"]).set_sorted("ts")
+q = pl.read_parquet("@Q@").set_sorted("ts")
+def run():
+    return t.join_asof(q, on="ts", by="symbol")["bid"].sum()
+""",
+    "DuckDB": """
+import duckdb, pyarrow.parquet as pq
+t, q = pq.read_table("@T@", columns=["ts", "symbol"]), pq.read_table("@Q@")
+duckdb.sql("CREATE TABLE l AS SELECT * FROM t")
+duckdb.sql("CREATE TABLE r AS SELECT * FROM q")
+query = "SELECT sum(bid) FROM l ASOF LEFT JOIN r ON l.symbol = r.symbol AND l.ts >= r.ts"
+def run():
+    return duckdb.sql(query).fetchall()[0][0]
+""",
+}
+
+
+def test_asof_from_memory(files):
+    names = {
+        "T": files("trades", ROWS, 1, ["price", "size"]),
+        "Q": files("quotes", ROWS, 2, ["bid"]),
+    }
+    compare(f"ASOF, {ROWS:,} x {ROWS:,} rows in memory", IN_MEMORY, "asof_memory", **names)
+
+
 def test_asof_with_ties_and_tolerance(files):
     rows = ROWS // 2
     names = {

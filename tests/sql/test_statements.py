@@ -247,6 +247,15 @@ def test_an_error_says_what_to_write_and_underlines_the_place(ctx, query, says, 
     assert text[begin : begin + mark.count("^")].startswith(under) or not under
 
 
+def test_places_are_right_behind_letters_of_any_alphabet(ctx):
+    query = f"SELECT 'é𝔘ü' AS \"naïve\", /* ü */ ewma(price, 0.1) OVER {W} AS e FROM trades"
+    found = ctx.sql(query).to_arrow()
+    assert found["naïve"][0].as_py() == "é𝔘ü"
+    assert found["e"].equals(
+        ctx.sql(f"SELECT ewma(price, 0.1) OVER {W} AS e FROM trades").to_arrow()["e"]
+    )
+
+
 def test_what_is_not_ours_goes_to_datafusion_as_it_is(ctx):
     for query in (
         "SELECT to_char(ts, '%Y') AS y, price AS \"ASOF JOIN\" FROM trades ORDER BY seq LIMIT 3",
