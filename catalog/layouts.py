@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from fin_sql.catalog.table import Source
 from fin_sql.columns import Slots, column
-from fin_sql.errors import ArgumentTypeError
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.layout import LayoutProof
-from fin_sql.exec.order import Verdict
+from fin_sql.exec.order import Verdict, order_kind
 
 KEPT = 10_000  # proofs
 
@@ -47,7 +44,7 @@ class Layouts:
 
 
 def _proven(source: Source, keys: tuple[str, ...], columns: tuple[str, ...]) -> Layout:
-    kinds = [_kind(source.schema.field(name)) for name in columns]
+    kinds = [order_kind(source.schema.field(name)) for name in columns]
     proof, known = LayoutProof([kind == "float64" for kind in kinds]), Keys()
     needed = tuple(dict.fromkeys((*keys, *columns)))
     rows = 0
@@ -63,15 +60,3 @@ def _proven(source: Source, keys: tuple[str, ...], columns: tuple[str, ...]) -> 
         if not proof.feed(slots, order):
             break
     return Layout(proof.verdict(known), rows)
-
-
-def _kind(field: pa.Field) -> str:
-    kind = field.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "timestamp"
-    if pa.types.is_integer(kind):
-        return "int64"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "float64"
-    msg = f"order column '{field.name}' must be a time or a number, was {kind}"
-    raise ArgumentTypeError(msg)

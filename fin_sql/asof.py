@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fin_sql.errors import ArgumentTypeError, SqlError, UnknownNameError
-from fin_sql.exec.asof import AsofJoin
+from fin_sql.exec.asof import AsofJoin, is_timed, keys_compare, times_compare
 from fin_sql.exec.asof_index import DIRECTIONS, TIES
 from fin_sql.exec.batch import bounded
 
 Names = str | Sequence[str | tuple[str, str]]
 
-SIDES = ("left", "right")
 BATCH = 65_536
 ALIASES = {"backward": ">=", "forward": "<="}
 
@@ -159,38 +158,21 @@ def _field(schema: pa.Schema, name: str, side: str) -> pa.Field:
 
 
 def _comparable(left: pa.DataType, right: pa.DataType, one: str, other: str) -> None:
-    """Keys are equal by value, but a number is never a text, nor an integer a double."""
-    types = pa.types
-    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean,
-             types.is_date, types.is_time, types.is_timestamp)  # fmt: skip
-    texts = (pa.string(), pa.large_string(), pa.string_view())
-
-    def kind(of: pa.DataType) -> object:
-        if types.is_dictionary(of):
-            return kind(of.value_type)
-        return "text" if of in texts else next((t for t in tests if t(of)), "binary")
-
-    if types.is_null(left) or types.is_null(right) or kind(left) == kind(right):
-        return
-    msg = f"asof_join: key '{one}' is {left} and key '{other}' is {right}; cast one of them"
-    raise ArgumentTypeError(msg)
+    if not keys_compare(left, right):
+        msg = f"asof_join: key '{one}' is {left} and key '{other}' is {right}; cast one of them"
+        raise ArgumentTypeError(msg)
 
 
 def _same_times(left: pa.Field, right: pa.Field) -> None:
-    """Times compare if both have a zone, both have none, or both are integers."""
-    types = left.type, right.type
-    kinds = [
-        (pa.types.is_timestamp(t) or pa.types.is_date(t), getattr(t, "tz", None) is None)
-        for t in types
-    ]
-    for name, kind, timed, side in zip((left.name, right.name), types, kinds, SIDES, strict=True):
-        if not timed[0] and not pa.types.is_integer(kind):
-            msg = f"asof_join: {side} time '{name}' must be TIMESTAMP, was {kind}; cast it"
+    for field, side in ((left, "left"), (right, "right")):
+        kind = field.type
+        if not is_timed(kind) and not pa.types.is_integer(kind):
+            msg = f"asof_join: {side} time '{field.name}' must be TIMESTAMP, was {kind}; cast it"
             raise ArgumentTypeError(msg)
-    if kinds[0] != kinds[1]:
+    if not times_compare(left.type, right.type):
         msg = (
             f"asof_join: the times must be both with a zone, both without, or both integers, were "
-            f"{types[0]} and {types[1]}; cast one of them"
+            f"{left.type} and {right.type}; cast one of them"
         )
         raise ArgumentTypeError(msg)
 

@@ -405,6 +405,32 @@ def key_slots(keys: Keys, batch: pa.RecordBatch | pa.Table, names: Sequence[str]
     return Slots.of(pc.if_else(nothing, none, slots.array()), slots.top)
 
 
+def keys_compare(left: pa.DataType, right: pa.DataType) -> bool:
+    """Whether keys of two types may be equal: by value, but a number is never a text."""
+
+    def kind(of: pa.DataType) -> str:
+        if pa.types.is_dictionary(of):
+            return kind(of.value_type)
+        if of in (pa.string(), pa.large_string(), pa.string_view()):
+            return "text"
+        kinds = ("integer", "floating", "decimal", "boolean", "date", "time", "timestamp")
+        return next((name for name in kinds if getattr(pa.types, f"is_{name}")(of)), "binary")
+
+    return pa.types.is_null(left) or pa.types.is_null(right) or kind(left) == kind(right)
+
+
+def times_compare(left: pa.DataType, right: pa.DataType) -> bool:
+    """Whether times compare: both with a zone, both without, or both integers."""
+    return is_timed(left) == is_timed(right) and (
+        (getattr(left, "tz", None) is None) == (getattr(right, "tz", None) is None)
+    )
+
+
+def is_timed(kind: pa.DataType) -> bool:
+    """Whether a type is a timestamp or a date."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
 def _nothing(base: int) -> _Waiting:
     times = column(pa.array([], pa.int64()), "timestamp", "")
     return _Waiting(_no_columns(0), Ordinals(), Slots.of(pa.array([], pa.int32()), 1), times, base)

@@ -8,6 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fin_sql.abi cimport cell
 from fin_sql.columns cimport Column, Slots
+from fin_sql.exec._meet cimport absent
 from fin_sql.exec.keys cimport Keys, Known
 
 cdef enum:
@@ -26,13 +27,6 @@ cdef struct Latest:             # the right row that the next left row of a key 
     int64_t row
     int64_t time
     int64_t tied
-
-
-cdef inline bint absent(Column column, Py_ssize_t i) noexcept nogil:
-    if column.valid == NULL:
-        return False
-    i += column.valid_offset
-    return not column.valid[i >> 3] >> (i & 7) & 1
 
 
 cdef inline int compare(Keys keys, int32_t left, int32_t right) noexcept nogil:

@@ -7,6 +7,8 @@ from enum import Enum
 
 import pyarrow as pa
 
+from fin_sql.errors import ArgumentTypeError
+
 
 @dataclass(frozen=True)
 class Order:
@@ -71,3 +73,20 @@ class Verdict(Enum):
     RUNS = "key by key, each in order"
     WITHIN = "each key in order"
     NONE = "in no order"
+
+
+def order_kind(field: pa.Field) -> str:
+    """What an order column is compared as.
+
+    Raises:
+        ArgumentTypeError: it is neither a time nor a number.
+    """
+    kind = field.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "timestamp"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "float64"
+    msg = f"order column '{field.name}' must be a time or a number, was {kind}"
+    raise ArgumentTypeError(msg)

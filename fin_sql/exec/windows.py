@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from fin_sql.columns import ARROW_TYPES, Slots, column
 from fin_sql.errors import (
-    ArgumentTypeError,
     KernelError,
     OrderError,
     SqlError,
@@ -21,7 +20,7 @@ from fin_sql.exec.calls import Call, Computed
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.last import LastPlaces, last_peers
 from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
-from fin_sql.exec.order import Order, Piece
+from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
 
@@ -68,7 +67,7 @@ class KernelWindow(Operator):
             self._computed[part] = computed
         self._threads = min(threads, len(self._computed))
         self._pool: ThreadPoolExecutor | None = None
-        self._kinds = [_order_kind(schema.field(name)) for name in self.order_by]
+        self._kinds = [order_kind(schema.field(name)) for name in self.order_by]
         if ttl_ns and self._kinds[:1] not in (["timestamp"], ["int64"]):
             msg = f"ttl_ns needs a time as the first order column, was order_by {self.order_by}"
             raise SqlError(msg)
@@ -300,16 +299,3 @@ def _tuple(words: Iterable[str]) -> str:
 
 def _one_array(chunked: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(chunked.chunks) if chunked.num_chunks else pa.nulls(0, chunked.type)
-
-
-def _order_kind(field: pa.Field) -> str:
-    """What an order column is compared as."""
-    kind = field.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "timestamp"
-    if pa.types.is_integer(kind):
-        return "int64"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "float64"
-    msg = f"order column '{field.name}' must be a time or a number, was {kind}"
-    raise ArgumentTypeError(msg)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from fin_sql.exec.asof import is_timed, keys_compare, times_compare
 from fin_sql.sql.names import Written
 from fin_sql.sql.parse import conjuncts
 from fin_sql.sql.plan import AsofJoin, Filter, Node, Output, Project
@@ -240,7 +241,7 @@ def _tolerance(binder: Binder, asof: Asof, kind: pa.DataType) -> int | None:
     text = binder.text
     value = binder.constant(asof.tolerance)
     words = text.written(*asof.tolerance).lower()
-    timed = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    timed = is_timed(kind)
     given = text.tokens[asof.tolerance[0]].kind == "number"
     if isinstance(value, bool) or not isinstance(value, int) or (timed and given):
         text.fail("TOLERANCE INTERVAL '5' SECOND was expected", *asof.tolerance)
@@ -255,12 +256,9 @@ def _comparable_times(
     kinds = [left.schema.field(one).type, right.schema.field(other).type]
     span = asof.match or asof.on or asof.span
     for kind in kinds:
-        timed = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind)
-        if not timed:
+        if not is_timed(kind) and not pa.types.is_integer(kind):
             binder.text.fail(f"the times must be timestamps or integers, was {kind}", *span)
-    timed = [pa.types.is_timestamp(k) or pa.types.is_date(k) for k in kinds]
-    zoned = [getattr(k, "tz", None) is not None for k in kinds]
-    if timed[0] != timed[1] or zoned[0] != zoned[1]:
+    if not times_compare(*kinds):
         msg = f"the times do not compare: {kinds[0]} and {kinds[1]}; cast one of them"
         binder.text.fail(msg, *span)
 
@@ -270,17 +268,6 @@ def _key_spans(asof: Asof, terms: _Terms) -> list[Span]:
 
 
 def _comparable_keys(binder: Binder, span: Span, left: pa.Field, right: pa.Field) -> None:
-    def kind(of: pa.DataType) -> Any:
-        types = pa.types
-        if types.is_dictionary(of):
-            return kind(of.value_type)
-        for name in ("integer", "floating", "decimal", "boolean", "date", "time", "timestamp"):
-            if getattr(types, f"is_{name}")(of):
-                return name
-        texts = types.is_string(of) or types.is_large_string(of) or types.is_string_view(of)
-        return "text" if texts else "null" if types.is_null(of) else "binary"
-
-    one, other = kind(left.type), kind(right.type)
-    if one != other and "null" not in (one, other):
+    if not keys_compare(left.type, right.type):
         msg = f"the keys do not compare: {left.type} and {right.type}; cast one of them"
         binder.text.fail(msg, *span)
