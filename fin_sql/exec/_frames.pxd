@@ -3,6 +3,7 @@
 # The rows of a ROWS frame come in blocks as long as the frame: a frame is the end of one block and
 # the beginning of the next. Those of a RANGE frame are a queue, whose front is summed up anew when
 # it has run out. Both depend on the rows of the key alone, never on batches.
+from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove, memset
 
@@ -99,16 +100,16 @@ cdef inline void lift_count(Part* s, const cell* x) noexcept nogil:
 cdef inline void lift_spread(Part* s, const cell* x) noexcept nogil:
     s.n = x[THERE].i
     s.v[0].f = x[VALUE].f
-    s.v[1].f = 0.0 * x[VALUE].f
+    s.v[1].f = 0.0 * fabs(x[VALUE].f)   # NaN of what has no deviation, else 0
 
 
 cdef inline void lift_joint(Part* s, const cell* x) noexcept nogil:
     s.n = x[THERE].i
     s.v[0].f = x[VALUE].f
     s.v[1].f = x[SECOND].f
-    s.v[2].f = 0.0 * x[VALUE].f
-    s.v[3].f = 0.0 * x[SECOND].f
-    s.v[4].f = 0.0 * x[VALUE].f * x[SECOND].f
+    s.v[2].f = 0.0 * fabs(x[VALUE].f)
+    s.v[3].f = 0.0 * fabs(x[SECOND].f)
+    s.v[4].f = 0.0 * fabs(x[VALUE].f) * fabs(x[SECOND].f)
 
 
 cdef inline void lift_row(Part* s, const cell* x) noexcept nogil:

@@ -70,7 +70,9 @@ def supports(call: Call, types: Sequence[pa.DataType]) -> bool:
         return False
     if call.ignore_nulls and name not in ("lag", "nth_value", *VALUES):
         return False
-    if frame and frame.start is not None and frame.start < frame.end:
+    if frame and (frame.end < 0 or (frame.start is not None and frame.start < frame.end)):
+        return False
+    if frame and frame.unit == "range" and frame.end:
         return False
     if name == "row_number" or name == "count":
         return name == "count" or frame is None
@@ -139,6 +141,7 @@ class Computed:
             ]
             return
         types = [schema.field(name).type for name in call.args]
+        self._types = [str(kind) for kind in types]
         self.type = standard_type(call.kernel, types, call.params)
         self.bound, self._time = self._standard(types, order_by)
 
@@ -149,7 +152,8 @@ class Computed:
             spec = self.bound.kernel.spec
             return spec.name, spec.version, sorted(self.bound.params.items()), self.call.args
         frame, name = self.call.frame, self.bound.kernel.spec.name
-        return name, frame, sorted(self.bound.params.items()), self.call.args, self._time
+        params = sorted(self.bound.params.items())
+        return name, frame, params, self.call.args, self._types, self._time
 
     def _standard(self, types: list[pa.DataType], order_by: Sequence[str]) -> Any:
         call = self.call
@@ -194,7 +198,8 @@ class Computed:
         if n_args == 1:
             return found
         wide = self.call.kernel in NUMBERS and not _keeps(self.bound) or self.call.kernel in JOINT
-        cells = [_cells(array, wide) for array in arrays]
+        # Rows are counted by the flag alone, so that they may be of any type.
+        cells = [] if self.call.kernel == "count" else [_cells(array, wide) for array in arrays]
         found += [column(cell, "int64", "") for cell in cells]
         while len(found) < min(n_args, 3):
             found.append(found[-1] if len(found) > 1 else found[0])
@@ -237,7 +242,7 @@ def _cells(array: pa.Array, wide: bool) -> pa.Array:
     """Values as int64: doubles by their bits, all else by their number; NULL is 0."""
     kind = array.type
     if pa.types.is_floating(kind) or wide:
-        array = array if kind == pa.float64() else array.cast(pa.float64())
+        array = array if kind == pa.float64() else array.cast(pa.float64(), safe=False)
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         array = array if kind == pa.int64() else array.cast(pa.int64())
     elif pa.types.is_date32(kind):

@@ -131,6 +131,7 @@ class Windows:
         level = 1 + max((self._level(c) for part in parts for c in part.uses), default=0)
         if ours and kernel is None:
             ours = self._supported(name, args, params, frame, site.ignore_nulls)
+            ours = ours and self._in_range(frame, window)
         sql = "" if ours else self._foreign(site, window, rewriter)
         key = (name, tuple(a.sql for a in args), tuple(sorted(params.items(), key=str)), sql,
                tuple(p.sql for p in window.partition), tuple(t.words for t in window.order), frame,
@@ -283,6 +284,15 @@ class Windows:
             types = self.describe([arg.sql for arg in args], self.schema) if args else []
         call = Call(name, tuple(a.sql for a in args), "", params, frame, ignore_nulls)
         return supports(call, types)
+
+    def _in_range(self, frame: Frame | None, window: Over) -> bool:
+        """Whether the order is one that a RANGE frame can look back in."""
+        if frame is None or frame.unit != "range" or frame.start is None:
+            return True
+        kinds = [self._type_of(term.written) for term in window.order]
+        return len(kinds) == 1 and bool(
+            pa.types.is_timestamp(kinds[0]) or pa.types.is_integer(kinds[0])
+        )
 
     def _type_of(self, arg: Written) -> pa.DataType:
         made = {c.column: c for c in self.calls.values()}

@@ -10,7 +10,7 @@ import pytest
 
 import fin_sql
 from fin_sql.columns import Slots
-from fin_sql.exec.calls import Call, Computed, Frame
+from fin_sql.exec.calls import Call, Computed, Frame, supports
 from fin_sql.exec.keys import KEY_GROUPS
 from fin_sql.exec.operator import CHANGES
 from fin_sql.exec.order import Piece
@@ -177,6 +177,57 @@ def test_a_spike_leaves_the_frame_with_its_row(spike):
         left, right = found[name].combine_chunks(), wanted[name].combine_chunks()
         assert_same_bits(left.slice(0, at), right.slice(0, at), name)
         assert_same_bits(left.slice(at + 100), right.slice(at + 100), name)
+
+
+ODD = pa.table(
+    {
+        "i": [1, 2, 3, 4],
+        "o": [0.5, 1.0, 1.5, 9.0],
+        "s": ["a", None, "c", "d"],
+        "x": [-5.0] * 4,
+        "big": [2**53 + 1, 1, 2, 3],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "count(s) OVER (ORDER BY i ROWS 1 PRECEDING)",
+        "count(s) OVER (ORDER BY i)",
+        "count(s) OVER (ORDER BY i RANGE 1 PRECEDING)",
+        "stddev_pop(x) OVER (ORDER BY i ROWS 0 PRECEDING)",
+        "covar_pop(x, x) OVER (ORDER BY i ROWS 0 PRECEDING)",
+        "sum(x) OVER (ORDER BY o RANGE 1 PRECEDING)",
+    ],
+)
+def test_odd_arguments_are_those_of_datafusion(call):
+    ctx = session(ODD)
+    found = ctx.sql(f"SELECT {call} AS r FROM t").to_arrow()["r"].to_pylist()
+    plain = ctx.datafusion.sql(f"SELECT i, {call} AS r FROM t ORDER BY i").to_arrow_table()
+    assert list(map(repr, found)) == list(map(repr, plain["r"].to_pylist()))  # -0.0 is not 0.0
+
+
+def test_integers_beyond_doubles_are_rounded_and_leave_the_frame():
+    query = "SELECT avg(big) OVER (ORDER BY i ROWS 0 PRECEDING) AS r FROM t"
+    found = session(ODD).sql(query).to_arrow()["r"].to_pylist()
+    assert found == [
+        2.0**53,
+        1.0,
+        2.0,
+        3.0,
+    ]  # DataFusion subtracts as it slides: 0.0 in place of 1.0
+
+
+def test_frames_that_need_later_rows_are_not_ours():
+    for frame in (Frame("rows", 2, -1), Frame("range", 5, 2), Frame("rows", 1, 2)):
+        assert not supports(Call("sum", ("x",), "y", frame=frame), [pa.float64()])
+
+
+def test_state_belongs_to_the_type_of_its_argument():
+    kinds = [Computed(Call("last_value", ("x",), "y"), pa.schema([("x", kind)]), ("t",)).identity
+             for kind in (pa.float64(), pa.int64(), pa.timestamp("ns"))]  # fmt: skip
+    assert kinds[0] != kinds[1] != kinds[2]
 
 
 def test_a_constant_has_no_deviation():
