@@ -75,14 +75,7 @@ def asof_join(
         left, right = _table(left, "left"), _table(right, "right")
     left_on, right_on = (on, on) if isinstance(on, str) else on
     pairs = [(p, p) if isinstance(p, str) else p for p in ([by] if isinstance(by, str) else by)]
-    for one, other in pairs:
-        _comparable(
-            _field(left.schema, one, "left").type,
-            _field(right.schema, other, "right").type,
-            one,
-            other,
-        )
-    _same_times(_field(left.schema, left_on, "left"), _field(right.schema, right_on, "right"))
+    must_compare(left.schema, right.schema, (left_on, right_on), pairs, "asof_join")
     merges = direction in (">=", ">")
     if all(endless):
         if not merges:
@@ -151,30 +144,42 @@ def _table(data: Any, side: str) -> pa.Table:
     raise ArgumentTypeError(msg)
 
 
-def _field(schema: pa.Schema, name: str, side: str) -> pa.Field:
-    if name not in schema.names:
-        raise UnknownNameError("column", name, schema.names, who=f"asof_join, {side} side")
-    return schema.field(name)
-
-
-def _comparable(left: pa.DataType, right: pa.DataType, one: str, other: str) -> None:
-    if not keys_compare(left, right):
-        msg = f"asof_join: key '{one}' is {left} and key '{other}' is {right}; cast one of them"
-        raise ArgumentTypeError(msg)
-
-
-def _same_times(left: pa.Field, right: pa.Field) -> None:
-    for field, side in ((left, "left"), (right, "right")):
-        kind = field.type
-        if not is_timed(kind) and not pa.types.is_integer(kind):
-            msg = f"asof_join: {side} time '{field.name}' must be TIMESTAMP, was {kind}; cast it"
+def must_compare(
+    left: pa.Schema,
+    right: pa.Schema,
+    on: tuple[str, str],
+    by: Sequence[tuple[str, str]],
+    who: str,
+) -> None:
+    """Refuse sides without the columns of a join, or whose keys or times do not compare."""
+    pairs = [
+        (_field(left, one, f"{who}, left side"), _field(right, other, f"{who}, right side"))
+        for one, other in (*by, on)
+    ]
+    for one, other in pairs[:-1]:
+        if not keys_compare(one.type, other.type):
+            msg = (
+                f"{who}: key '{one.name}' is {one.type} and key '{other.name}' is {other.type}; "
+                "cast one of them"
+            )
             raise ArgumentTypeError(msg)
-    if not times_compare(left.type, right.type):
+    for time, side in zip(pairs[-1], ("left", "right"), strict=True):
+        if not is_timed(time.type) and not pa.types.is_integer(time.type):
+            msg = f"{who}: {side} time '{time.name}' must be TIMESTAMP, was {time.type}; cast it"
+            raise ArgumentTypeError(msg)
+    kinds = [time.type for time in pairs[-1]]
+    if not times_compare(*kinds):
         msg = (
-            f"asof_join: the times must be both with a zone, both without, or both integers, were "
-            f"{left.type} and {right.type}; cast one of them"
+            f"{who}: the times must be both with a zone, both without, or both integers, were "
+            f"{kinds[0]} and {kinds[1]}; cast one of them"
         )
         raise ArgumentTypeError(msg)
+
+
+def _field(schema: pa.Schema, name: str, who: str) -> pa.Field:
+    if name not in schema.names:
+        raise UnknownNameError("column", name, schema.names, who=who)
+    return schema.field(name)
 
 
 def _nanoseconds(tolerance: timedelta | int | None) -> int | None:

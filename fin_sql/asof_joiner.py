@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fin_sql.asof import ALIASES, Names, _nanoseconds, _one_of, _table
+from fin_sql.asof import ALIASES, Names, _nanoseconds, _one_of, _table, must_compare
 from fin_sql.columns import column
 from fin_sql.errors import OrderError, SqlError, StateCorruptError, UnknownNameError
 from fin_sql.exec.asof import ArrowStore, key_slots
@@ -134,6 +134,8 @@ class AsofJoiner:
         and, where it has the same name on both sides, without the time.
         """
         left = _table(rows, "left").combine_chunks()
+        if self._schema is not None:
+            must_compare(left.schema, self._schema, self._on, self._by, "AsofJoiner")
         batch = left.to_batches()[0] if left.num_rows else left
         slots = key_slots(self._keys, batch, [one for one, _ in self._by])
         name = self._on[0]

@@ -225,6 +225,15 @@ def test_nan_keys_never_match_and_the_zeros_are_one():
     left = pa.table({"t": [5, 5], "k": [float("nan"), -0.0]})
     right = pa.table({"t": [1, 2], "k": [float("nan"), 0.0], "v": [1, 2]})
     assert asof_join(left, right, on="t", by="k")["v"].to_pylist() == [None, 2]
+    left, right = (side.set_column(1, "k", side["k"].dictionary_encode()) for side in (left, right))
+    assert asof_join(left, right, on="t", by="k")["v"].to_pylist() == [None, 2]
+
+
+def test_a_dictionary_may_hold_null():
+    kind = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int32()), ["a", None])
+    left = pa.table({"t": [5, 5, 5], "k": kind})
+    right = pa.table({"t": [1, 2, 3], "k": kind, "v": [1, 2, 3]})
+    assert asof_join(left, right, on="t", by="k")["v"].to_pylist() == [1, None, None]
 
 
 def test_no_keys_many_keys_and_empty_sides():
@@ -238,11 +247,16 @@ def test_no_keys_many_keys_and_empty_sides():
 
 
 def test_extreme_times_do_not_overflow():
-    low, high = -(2**63) + 1, 2**63 - 1
+    low, high = -(2**63), 2**63 - 1
     left, right = pa.table({"t": [low, high]}), pa.table({"t": [low, high], "v": [1, 2]})
-    for direction in ("nearest", ">=", "<="):
-        found = asof_join(left, right, on="t", direction=direction, tolerance=10)
+    for ties, direction in product(("last", "first"), ("nearest", ">=", "<=")):
+        found = asof_join(left, right, on="t", direction=direction, tolerance=10, ties=ties)
         assert found["v"].to_pylist() == [1, 2]
+    for direction, met in ((">", [None, 1]), ("<", [2, None])):
+        for side in (left, left.slice(0, 1), left.slice(1)):
+            found = asof_join(side, right, on="t", direction=direction)
+            at = 0 if side["t"][0].as_py() == low else 1
+            assert found["v"].to_pylist() == met[at : at + side.num_rows]
     assert asof_join(left, right.slice(1), on="t", direction="<=", tolerance=2**62)[
         "v"
     ].to_pylist() == [None, 2]
@@ -254,6 +268,15 @@ def test_columns_of_both_names_get_a_suffix_and_types_are_kept():
     found = asof_join(left, right, on=("t", "u"), by="k", suffix="_q")
     assert found.column_names == ["t", "k", "x", "u", "x_q"]
     assert found.schema.field("x_q").type == right.schema.field("x").type
+
+
+def test_decimal_keys_of_two_scales_are_refused():
+    def side(scale):
+        return pa.table({"t": [1], "k": pa.array([1], pa.decimal128(10, scale)), "v": [1]})
+
+    assert asof_join(side(2), side(2), on="t", by="k")["v_right"].to_pylist() == [1]
+    with pytest.raises(fin_sql.ArgumentTypeError, match="decimal.*10, 2.*10, 3.*cast one"):
+        asof_join(side(2), side(3), on="t", by="k")
 
 
 @pytest.mark.parametrize(

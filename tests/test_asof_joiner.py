@@ -97,6 +97,10 @@ def test_what_is_wrong_is_told_and_changes_nothing():
     with pytest.raises(fin_sql.UnknownNameError, match="'ts'"):
         AsofJoiner(on="ts").add_right(pa.table({"t": [1]}))
     joiner.add_right(rows.slice(0, 1))
+    for name, values in (("k", [1, 2]), ("ts", ["a", "b"])):
+        wrong = rows.set_column(rows.column_names.index(name), name, [values])
+        with pytest.raises(fin_sql.ArgumentTypeError, match=f"AsofJoiner.*'{name}'"):
+            joiner.join(wrong)
     for call in (lambda: joiner.probe("a", 5), lambda: joiner.join(rows)):
         with pytest.raises(fin_sql.SqlError, match="several right rows of one"):
             call()

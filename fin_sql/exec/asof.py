@@ -22,6 +22,7 @@ from fin_sql.states import Cancel
 
 Loop = Literal["time", "key", "index"]
 END = 2**63 - 1
+EARLIEST = -(2**63)
 HELD = 1 << 18  # right rows that are held before those that no key needs are let go
 
 
@@ -144,7 +145,7 @@ class AsofJoin(Operator):
         self._index_rows: list[tuple[Slots, pa.Array]] = []
         self._lefts: deque[_Waiting] = deque()
         self._rights: deque[_Waiting] = deque()
-        self._watermark = -(2**63)
+        self._watermark: int | None = None
         self._over = [False, False]
         self._rows = [0, 0]
 
@@ -193,7 +194,7 @@ class AsofJoin(Operator):
             self._lefts.append(waiting)
         else:
             self._add_right(waiting)
-        return self._go()
+        return self._go() if self.loop != "index" else []
 
     def _hold_left(self, waiting: _Waiting) -> list[Piece]:
         self._lefts.append(waiting)
@@ -241,14 +242,14 @@ class AsofJoin(Operator):
             return
         self._rights.append(waiting)
         if self.loop == "time" and self._merge.right_seen:
-            self._watermark = max(self._watermark, self._merge.last_time(True) - 1)
+            self._reached(self._merge.last_time(True) - 1)
 
     def advance(self, input: int, watermark_ns: int) -> list[Piece]:  # noqa: D102
         if watermark_ns == END:
             self._over[input] = True
         if input == 0:
             return []
-        self._watermark = max(self._watermark, watermark_ns)
+        self._reached(watermark_ns)
         if self.loop == "index":
             if not self._over[1]:
                 return []
@@ -256,6 +257,11 @@ class AsofJoin(Operator):
             lefts, self._lefts = self._lefts, deque()
             return [piece for waiting in lefts for piece in self._looked_up(waiting)]
         return self._go()
+
+    def _reached(self, watermark: int) -> None:
+        """Every right row up to this time was seen."""
+        if watermark >= EARLIEST and (self._watermark is None or watermark > self._watermark):
+            self._watermark = watermark
 
     # ------------------------------------------------------------ rows out
 
@@ -290,8 +296,8 @@ class AsofJoin(Operator):
                 )  # fmt: skip
             else:
                 self._merge.by_time(
-                    left.slots, left.times, left.at, self._watermark,
-                    right.slots, right.times, right.at, right.base, more, out,
+                    left.slots, left.times, left.at, self._watermark is not None,
+                    self._watermark or 0, right.slots, right.times, right.at, right.base, more, out,
                 )  # fmt: skip
             left.at, right.at = self._merge.left_at, self._merge.right_at
             if right.at < right.batch.num_rows or not more:
@@ -393,11 +399,8 @@ def key_slots(keys: Keys, batch: pa.RecordBatch | pa.Table, names: Sequence[str]
     slots = keys.intern(columns, batch.num_rows)
     nothing = None
     for array in columns:
-        floating = pa.types.is_floating(array.type)
-        if not array.null_count and not floating and not pa.types.is_dictionary(array.type):
-            continue
-        missing = pc.is_null(array, nan_is_null=floating)
-        if missing.true_count:
+        missing = _missing(array)
+        if missing is not None:
             nothing = missing if nothing is None else pc.or_(nothing, missing)
     if nothing is None:
         return slots
@@ -405,8 +408,25 @@ def key_slots(keys: Keys, batch: pa.RecordBatch | pa.Table, names: Sequence[str]
     return Slots.of(pc.if_else(nothing, none, slots.array()), slots.top)
 
 
+def _missing(array: pa.Array) -> pa.Array | None:
+    """Where a key column is NULL or NaN; None if nowhere."""
+    if pa.types.is_dictionary(array.type):
+        values = _missing(array.dictionary)
+        missing = array.indices.is_null()
+        if values is not None:
+            missing = pc.or_(missing, values.take(array.indices).fill_null(True))
+    elif array.null_count or pa.types.is_floating(array.type):
+        missing = array.is_null(nan_is_null=True)
+    else:
+        return None
+    return missing if missing.true_count else None
+
+
 def keys_compare(left: pa.DataType, right: pa.DataType) -> bool:
-    """Whether keys of two types may be equal: by value, but a number is never a text."""
+    """Whether keys of two types may be equal: by value, but a number is never a text.
+
+    Decimals must have one scale, as keys are compared by their digits.
+    """
 
     def kind(of: pa.DataType) -> str:
         if pa.types.is_dictionary(of):
@@ -414,7 +434,8 @@ def keys_compare(left: pa.DataType, right: pa.DataType) -> bool:
         if of in (pa.string(), pa.large_string(), pa.string_view()):
             return "text"
         kinds = ("integer", "floating", "decimal", "boolean", "date", "time", "timestamp")
-        return next((name for name in kinds if getattr(pa.types, f"is_{name}")(of)), "binary")
+        found = next((name for name in kinds if getattr(pa.types, f"is_{name}")(of)), "binary")
+        return f"{found} {of.scale}" if found == "decimal" else found
 
     return pa.types.is_null(left) or pa.types.is_null(right) or kind(left) == kind(right)
 

@@ -22,6 +22,7 @@ class Merge:
         left: Slots,
         left_times: Column,
         i: int,
+        begun: bool,
         watermark: int,
         right: Slots,
         right_times: Column,

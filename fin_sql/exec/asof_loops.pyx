@@ -52,6 +52,11 @@ cdef inline bint in_order(Column times, bint seen, int64_t last) noexcept nogil:
     return not broken
 
 
+cdef inline bint reaches(int64_t right, int64_t left, bint strict) noexcept nogil:
+    """Whether a left row of a time may meet a right row of one."""
+    return right < left if strict else right <= left
+
+
 cdef inline void merge(Latest* latest, bint strict, const int32_t* ls, const cell* lt,
                        Py_ssize_t n, Py_ssize_t* left_at, const int32_t* rs, const cell* rt,
                        Py_ssize_t m, Py_ssize_t* right_at, int64_t base,
@@ -64,7 +69,7 @@ cdef inline void merge(Latest* latest, bint strict, const int32_t* ls, const cel
     cdef int64_t taken, known, row, left, right
     while i < n and j < m:
         left, right = ls[i], rs[j]
-        taken = -<int64_t> (rt[j].i <= lt[i].i - strict)        # a mask
+        taken = -<int64_t> (reaches(rt[j].i, lt[i].i, strict))  # a mask
         right = left ^ ((left ^ right) & taken)
         known = ~(right >> 63)                                  # a NULL key meets nothing
         right &= known
@@ -160,7 +165,7 @@ cdef class Merge:
         """The time of the last row in its place."""
         return self.right_time if right else self.left_time
 
-    def by_time(self, Slots left, Column left_times, Py_ssize_t i, int64_t watermark,
+    def by_time(self, Slots left, Column left_times, Py_ssize_t i, bint begun, int64_t watermark,
                 Slots right, Column right_times, Py_ssize_t j, int64_t base, bint more, out):
         """Match left rows from i on, taking right rows from j on.
 
@@ -168,6 +173,7 @@ cdef class Merge:
         there is `more` behind these right rows, at their end. `left_at` and `right_at` tell where.
 
         Args:
+            begun: there is a watermark.
             base: number of the first of these right rows.
             out: an int64 buffer; the right row of each left row, or -1.
         """
@@ -175,15 +181,19 @@ cdef class Merge:
         cdef int64_t* found = <int64_t*> <uintptr_t> out.address
         cdef const int32_t* ls = left.values
         cdef const int32_t* rs = right.values
-        cdef int64_t t, bound
+        cdef int64_t t
         cdef int32_t slot
         cdef Latest* latest
         cdef bint plain = left_times.valid == NULL and right_times.valid == NULL
         self.reserve()
         with nogil:
             if plain and ls != NULL and rs != NULL and self.tie == LAST and self.tolerance < 0:
-                merge(self.latest, self.strict, ls, left_times.values, n, &i, rs,
-                      right_times.values, m, &j, base, found)
+                if self.strict:
+                    merge(self.latest, True, ls, left_times.values, n, &i, rs,
+                          right_times.values, m, &j, base, found)
+                else:
+                    merge(self.latest, False, ls, left_times.values, n, &i, rs,
+                          right_times.values, m, &j, base, found)
             while i < n:
                 slot = ls[i] if ls != NULL else 0
                 if slot < 0 or absent(left_times, i):
@@ -191,10 +201,10 @@ cdef class Merge:
                     i += 1
                     continue
                 t = left_times.values[i].i
-                bound = t - self.strict
-                if bound > watermark:
+                if not begun or (t > watermark and not (self.strict and t - 1 == watermark)):
                     break
-                while j < m and (absent(right_times, j) or right_times.values[j].i <= bound):
+                while j < m and (absent(right_times, j)
+                                 or reaches(right_times.values[j].i, t, self.strict)):
                     if not absent(right_times, j):
                         self.take(rs[j] if rs != NULL else 0, right_times.values[j].i, base + j)
                     j += 1
@@ -210,7 +220,7 @@ cdef class Merge:
         """The same for sides in order of key and time; `complete`: no right row will follow."""
         cdef Py_ssize_t n = left.n, m = right.n
         cdef int64_t* found = <int64_t*> <uintptr_t> out.address
-        cdef int64_t t, bound
+        cdef int64_t t
         cdef int32_t slot, other, known = -1, to = -1
         cdef int order = 0
         self.reserve()
@@ -222,7 +232,6 @@ cdef class Merge:
                     i += 1
                     continue
                 t = left_times.values[i].i
-                bound = t - self.strict
                 while j < m:
                     other = right.values[j] if right.values != NULL else 0
                     if other < 0 or absent(right_times, j):
@@ -231,7 +240,8 @@ cdef class Merge:
                     if other != known or slot != to:
                         order = 0 if other == slot else compare(self.keys, other, slot)
                         known, to = other, slot
-                    if order > 0 or (order == 0 and right_times.values[j].i > bound):
+                    if order > 0 or (order == 0 and not reaches(right_times.values[j].i, t,
+                                                                self.strict)):
                         break
                     if order == 0:
                         self.take(other, right_times.values[j].i, base + j)

@@ -117,14 +117,16 @@ class LastPlaces:
         ], pa.bool_())
 
 
-def last_peers(Slots slots, list columns):
+def last_peers(Slots slots, list columns, doubles):
     """For each row the last row of its key that is equal in all order columns.
 
     Rows of one key and equal order follow each other within the key; an int64 Arrow array.
+    `doubles` tells of each column whether it is compared as a double: its two zeros are equal.
     """
     cdef Py_ssize_t i, n = slots.n, row
     cdef int k, n_columns = len(columns)
     cdef int32_t slot
+    cdef int64_t is_double = sum(1 << k for k, double in enumerate(doubles) if double)
     cdef bint same
     cdef const cell* values[MAX_ORDER]
     for k in range(n_columns):
@@ -140,7 +142,10 @@ def last_peers(Slots slots, list columns):
             row = last[slot]
             same = row >= 0
             for k in range(n_columns):
-                same = same and values[k][i].i == values[k][row].i
+                if is_double >> k & 1:
+                    same = same and values[k][i].f == values[k][row].f
+                else:
+                    same = same and values[k][i].i == values[k][row].i
             out[i] = row = row if same else i
             last[slot] = row
     return pa.Array.from_buffers(pa.int64(), n, [None, found])

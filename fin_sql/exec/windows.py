@@ -135,7 +135,7 @@ class KernelWindow(Operator):
             column(batch[name], kind, f"order column '{name}'")
             for name, kind in zip(self.order_by, self._kinds, strict=True)
         ]
-        return last_peers(slots, places)
+        return last_peers(slots, places, [kind == "float64" for kind in self._kinds])
 
     def _stretches(self, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[int, int]]:
         """Check the order, and cut the rows where a key starts anew."""

@@ -280,3 +280,16 @@ def test_a_range_that_holds_too_many_rows_is_an_error():
         States(computed.bound, 4_000).run(
             computed.columns(table.to_batches()[0]), Slots.single(100)
         )
+
+
+def test_the_two_zeros_are_peers():
+    ctx = fin_sql.connect()
+    rows = pa.table({"x": [-0.0, 0.0, -0.0, 1.0, 0.0], "v": [1, 2, 4, 8, 16]})
+    ctx.register("t", rows)
+    ctx.register("sorted", rows.take([0, 1, 2, 4, 3]))
+    query = "SELECT v, sum(v) OVER (ORDER BY x) AS s, diff(v::DOUBLE) OVER (ORDER BY x) AS d FROM "
+    for name in ("t", "sorted"):
+        found = ctx.sql(query + name).to_arrow()
+        assert dict(zip(*(found[c].to_pylist() for c in "vs"), strict=True)) == {
+            1: 23, 2: 23, 4: 23, 16: 23, 8: 31,
+        }  # fmt: skip
