@@ -27,7 +27,7 @@ _ENDINGS = {
 _HIVE = re.compile(r"(^|/)[^/=]+=[^/]*/")
 _PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 # What is read ahead of the operators is held in memory: little is enough to keep them busy.
-READ_AHEAD = {"batch_readahead": 4, "fragment_readahead": 1}
+READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}
 
 
 def open_files(

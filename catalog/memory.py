@@ -107,7 +107,7 @@ class DatasetSource:
             return
         wanted = pa.schema([self.schema.field(name) for name in columns])
         scanner = self._dataset.scanner(
-            columns=list(columns), batch_size=batch_rows, batch_readahead=4, fragment_readahead=1
+            columns=list(columns), batch_size=batch_rows, batch_readahead=1, fragment_readahead=1
         )
         for batch in scanner.to_batches():
             if batch.num_rows:

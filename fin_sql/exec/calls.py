@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -235,6 +236,11 @@ def _there(arrays: Sequence[pa.Array], rows: int) -> pa.Array:
             valid = here if valid is None else pc.and_(valid, here)
     if valid is not None:
         return valid.cast(pa.int64())
+    return _ones(rows)
+
+
+@lru_cache(maxsize=8)
+def _ones(rows: int) -> pa.Array:
     return pa.array(np.ones(rows, np.int64))
 
 

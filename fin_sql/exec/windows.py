@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,9 @@ from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
 from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
+
+
+Job = tuple[int, pa.RecordBatch, Slots, list[tuple[int, int]]]
 
 
 class KernelWindow(Operator):
@@ -79,6 +83,7 @@ class KernelWindow(Operator):
     def close(self) -> None:  # noqa: D102
         self._keys = Keys()
         self._last = LastPlaces(self._kinds, self._ttl_ns)
+        self._seconds = dict.fromkeys(self._computed, 0.0)  # that each took for the last batch
         self._states = {part: States(c.bound) for part, c in self._computed.items()}
         self._gone: list[pa.RecordBatch] = []
         if self._pool is not None:
@@ -99,14 +104,7 @@ class KernelWindow(Operator):
         self._fetch(self._keys.added())
         self._keys.touch(slots)
         stretches = list(self._stretches(batch, slots))
-        jobs = [(part, batch, slots, stretches) for part in self._computed]
-        if self._threads > 1:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads)
-            made = list(self._pool.map(self._run, jobs))
-        else:
-            made = [self._run(job) for job in jobs]
-        found = dict(zip(self._computed, made, strict=True))
+        found = self._outputs([(part, batch, slots, stretches) for part in self._seconds])
         if self.needs_whole_ties and len(batch):
             peers = self._peers(batch, slots)
             for part, computed in self._computed.items():
@@ -117,7 +115,26 @@ class KernelWindow(Operator):
         arrays = [*batch.columns, *outputs]
         return [Piece(pa.RecordBatch.from_arrays(arrays, names), piece.ordinals)]
 
-    def _run(self, job: tuple[int, pa.RecordBatch, Slots, list[tuple[int, int]]]) -> pa.Array:
+    def _outputs(self, jobs: list[Job]) -> dict[int, pa.Array]:
+        if self._threads > 1:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads)
+            made = list(self._pool.map(self._run, jobs))
+            # The longest go first, so that the threads end together.
+            ordered = sorted(self._seconds.items(), key=lambda item: -item[1])
+            self._seconds = dict(ordered)
+        else:
+            made = [self._run(job) for job in jobs]
+        return {job[0]: output for job, output in zip(jobs, made, strict=True)}
+
+    def _run(self, job: Job) -> pa.Array:
+        begin = time.perf_counter()
+        try:
+            return self._computed_over(job)
+        finally:
+            self._seconds[job[0]] = time.perf_counter() - begin
+
+    def _computed_over(self, job: Job) -> pa.Array:
         part, batch, slots, stretches = job
         computed, states = self._computed[part], self._states[part]
         found = []

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from fin_sql.errors import SqlError
 from fin_sql.exec import asof
 from fin_sql.exec import windows as exec_windows
+from fin_sql.exec.ahead import ahead
 from fin_sql.exec.batch import bounded
 from fin_sql.exec.fragment import Chosen, Evaluator, RowFragment, params_in, plain_message
 from fin_sql.exec.order import Piece, Verdict
@@ -36,6 +37,8 @@ from fin_sql.sql.plan import (
 )
 from fin_sql.states import Cancel
 
+# Batches are as large as memory allows: each call loads the states of its keys once a batch.
+BATCH_BYTES = 64 << 20
 Batches = Generator[pa.RecordBatch, None, None]
 
 
@@ -57,7 +60,7 @@ class Run:
         params: values of the statement's parameters.
         threads: for the calls of a window.
         memory_limit: bytes that a wait for all rows may hold before it goes to a file.
-        batch_rows: rows of a scan's batch.
+        batch_rows: most rows of a scan's batch; wide rows come in smaller ones.
         cancel: stops it from another thread.
         progress: is told of the rows that were scanned.
     """
@@ -67,7 +70,7 @@ class Run:
     params: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     memory_limit: int = 1 << 30
-    batch_rows: int = 131_072
+    batch_rows: int = 524_288
     cancel: Cancel = field(default_factory=Cancel)
     progress: Callable[[int], None] | None = None
     counted: dict[int, Counted] | None = None
@@ -104,8 +107,9 @@ class Run:
         texts = [n for n in columns if _is_text(node.table.schema.field(n).type)]
         names = [flat for _, flat in node.columns]
         distinct = list(dict.fromkeys(columns))
+        rows = max(BATCH_BYTES // _row_bytes(node), 8_192)
         scanned = node.table.source.scan(
-            distinct, encoded=texts, batch_rows=self.batch_rows, bounds=node.bounds
+            distinct, encoded=texts, batch_rows=min(rows, self.batch_rows), bounds=node.bounds
         )
         for batch in scanned:
             self.cancel.check()
@@ -211,6 +215,8 @@ class Run:
         )
         texts = _text_arguments(node)
         stream: Iterator[pa.RecordBatch] = self.stream(node.input)
+        if self.threads > 1:
+            stream = ahead(stream)
         if texts:
             stream = (_decoded(batch, texts, node.input.schema) for batch in stream)
         if not lie.keyed:
@@ -385,6 +391,12 @@ def _own_errors(stream: Any, inputs: list[Once]) -> Iterator[Any]:
             if part.error is not None:
                 raise part.error from None
         raise SqlError(plain_message(error)) from None
+
+
+def _row_bytes(node: Scan) -> int:
+    """About how many bytes a row has."""
+    kinds = [node.table.schema.field(name).type for name, _ in node.columns]
+    return sum(max(1, k.bit_width // 8) if pa.types.is_primitive(k) else 16 for k in kinds) or 1
 
 
 def _is_text(kind: pa.DataType) -> bool:
