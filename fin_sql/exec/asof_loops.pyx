@@ -52,6 +52,15 @@ cdef inline bint in_order(Column times, bint seen, int64_t last) noexcept nogil:
     return not broken
 
 
+cdef inline Py_ssize_t end_of_run(const int32_t* slots, Column times, Py_ssize_t i) noexcept nogil:
+    """The first row behind i that is of another key, or before the row before it."""
+    cdef int32_t slot = slots[i]
+    i += 1
+    while i < times.n and slots[i] == slot and times.values[i].i >= times.values[i - 1].i:
+        i += 1
+    return i
+
+
 cdef inline bint reaches(int64_t right, int64_t left, bint strict) noexcept nogil:
     """Whether a left row of a time may meet a right row of one."""
     return right < left if strict else right <= left
@@ -78,6 +87,24 @@ cdef inline void merge(Latest* latest, bint strict, const int32_t* ls, const cel
         latest[right].row = row ^ ((row ^ (base + j)) & taken & known)
         j -= taken
         i += 1 + taken
+    left_at[0] = i
+    right_at[0] = j
+
+
+cdef inline void merge_run(Latest* latest, bint strict, int32_t slot, const int32_t* ls,
+                           const cell* lt, Py_ssize_t n, Py_ssize_t* left_at, const int32_t* rs,
+                           const cell* rt, Py_ssize_t m, Py_ssize_t* right_at, int64_t base,
+                           int64_t* out) noexcept nogil:
+    """The same for rows of one key, while both sides have some of it."""
+    cdef Py_ssize_t i = left_at[0], j = right_at[0]
+    cdef int64_t taken, row = latest.row
+    while i < n and j < m and ls[i] == slot and rs[j] == slot:
+        taken = -<int64_t> (reaches(rt[j].i, lt[i].i, strict))
+        out[i] = row
+        row ^= (row ^ (base + j)) & taken
+        j -= taken
+        i += 1 + taken
+    latest.row = row
     left_at[0] = i
     right_at[0] = j
 
@@ -135,13 +162,16 @@ cdef class Merge:
         cdef Py_ssize_t i, n = slots.n
         cdef int32_t slot, key = self.right_key if right else self.left_key
         cdef int64_t t, last = self.right_time if right else self.left_time
-        cdef bint seen = self.right_seen if right else self.left_seen
+        cdef bint seen = self.right_seen if right else self.left_seen, runs
         cdef Py_ssize_t found = -1
         self.reserve()
         with nogil:
             if not self.by_key and times.valid == NULL and n and in_order(times, seen, last):
                 seen, last, n = True, times.values[n - 1].i, 0
-            for i in range(n):
+            runs = self.by_key and times.valid == NULL and slots.values != NULL
+            i = -1
+            while i + 1 < n:
+                i += 1
                 slot = slots.values[i] if slots.values != NULL else 0
                 if absent(times, i) or (slot < 0 and self.by_key):
                     continue
@@ -153,6 +183,9 @@ cdef class Merge:
                 elif seen and t < last:
                     found = i
                     break
+                if runs:
+                    i = end_of_run(slots.values, times, i) - 1
+                    t = times.values[i].i
                 seen, key, last = True, slot, t
         if found < 0:
             if right:
@@ -223,17 +256,31 @@ cdef class Merge:
         cdef int64_t t
         cdef int32_t slot, other, known = -1, to = -1
         cdef int order = 0
+        cdef const int32_t* ls = left.values
+        cdef const int32_t* rs = right.values
+        cdef bint plain = left_times.valid == NULL and right_times.valid == NULL
+        plain = plain and ls != NULL and rs != NULL and self.tie == LAST and self.tolerance < 0
         self.reserve()
         with nogil:
             while i < n:
-                slot = left.values[i] if left.values != NULL else 0
+                slot = ls[i] if ls != NULL else 0
+                if plain and slot >= 0 and j < m and rs[j] == slot:
+                    if self.strict:
+                        merge_run(&self.latest[slot], True, slot, ls, left_times.values, n, &i, rs,
+                                  right_times.values, m, &j, base, found)
+                    else:
+                        merge_run(&self.latest[slot], False, slot, ls, left_times.values, n, &i,
+                                  rs, right_times.values, m, &j, base, found)
+                    if i == n:
+                        break
+                    slot = ls[i]
                 if slot < 0 or absent(left_times, i):
                     found[i] = NOTHING
                     i += 1
                     continue
                 t = left_times.values[i].i
                 while j < m:
-                    other = right.values[j] if right.values != NULL else 0
+                    other = rs[j] if rs != NULL else 0
                     if other < 0 or absent(right_times, j):
                         j += 1
                         continue

@@ -239,19 +239,39 @@ query = f'''SELECT ln(price) - lag(ln(price)) OVER ({over}) AS c, avg(price) {f}
 def run():
     duckdb.sql(query).to_arrow_table()
 """,
+    "DataFusion, 7 of them": """
+import datafusion
+ctx = datafusion.SessionContext()
+ctx.register_parquet("t", "@T@")
+over = "PARTITION BY symbol ORDER BY ts"
+f = f"OVER ({over} ROWS 19 PRECEDING)"
+query = f'''SELECT ln(price) - lag(ln(price)) OVER ({over}) AS c, avg(price) {f} AS d,
+  stddev(price) {f} AS e, min(price) {f} AS g, max(price) {f} AS h,
+  price - lag(price) OVER ({over}) AS j, sum(price * size) {f} AS k FROM t'''
+def run():
+    for batch in ctx.sql(query).execute_stream():
+        pass
+""",
 }
 
 
-@pytest.mark.parametrize("layout", ["time", "symbol, time", "hive"])
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "found"])
-def test_ten_features(files, tmp_path_factory, layout, declared):
-    path = Path(files("trades", ROWS, 1, ["price", "size"]))
-    other = path.parent / ("by_symbol.parquet" if layout == "symbol, time" else "hive")
-    order = {"time": '"ts"', "symbol, time": '("symbol", "ts")', "hive": None}[layout]
-    if layout == "symbol, time" and not other.exists():
-        rows = pq.read_table(path).sort_by([("symbol", "ascending"), ("ts", "ascending")])
-        pq.write_table(rows, other, row_group_size=1 << 20)
-    if layout == "hive" and not other.exists():
+ORDERS = {"time": '"ts"', "symbol, time": '("symbol", "ts")', "hive": None}
+LAYOUTS = pytest.mark.parametrize("layout", ORDERS)
+
+
+def laid_out(path, layout):
+    """The rows of a file in order of time, as they lie in another layout."""
+    path = Path(path)
+    if layout == "time":
+        return path
+    if layout == "symbol, time":
+        other = path.with_name(f"{path.stem}_by_symbol.parquet")
+        if not other.exists():
+            rows = pq.read_table(path).sort_by([("symbol", "ascending"), ("ts", "ascending")])
+            pq.write_table(rows, other, row_group_size=1 << 20)
+        return other
+    other = path.with_name(f"{path.stem}_hive")
+    if not other.exists():
         rows = pq.read_table(path)
         codes = pc.cast(pc.utf8_slice_codeunits(rows["symbol"], 1), pa.int32())
         for k in range(0, KEYS, 100):  # a folder for each hundred symbols: few large files
@@ -259,17 +279,46 @@ def test_ten_features(files, tmp_path_factory, layout, declared):
             folder = other / f"part={k:04}"
             folder.mkdir(parents=True)
             pq.write_table(chosen, folder / "rows.parquet", row_group_size=1 << 20)
+    return f"{other}/**/*.parquet"
+
+
+@LAYOUTS
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "found"])
+def test_ten_features(files, layout, declared):
+    order = ORDERS[layout]
     if order is None and declared:
         pytest.skip("no one order is that of hive folders")
-    names = {"T": path if layout == "time" else other, "sort": layout == "hive"}
-    names["order"] = f"order_by={order}" if declared else ""
-    known = "declared" if declared else "found"
-    title = f"Ten features over {ROWS:,} rows in order of {layout}, {known}"
-    ways = FEATURES
+    path = laid_out(files("trades", ROWS, 1, ["price", "size"]), layout)
+    names = {"T": path, "sort": layout == "hive", "order": f"order_by={order}" if declared else ""}
+    title = f"Ten features over {ROWS:,} rows in order of {layout}, {order_words(declared)}"
+    ways = dict(FEATURES)
     if layout == "hive":
-        names["T"] = f"{other}/**/*.parquet"
-        ways = {k: v for k, v in FEATURES.items() if k != "DuckDB, 7 of them"}
+        del ways["DuckDB, 7 of them"], ways["DataFusion, 7 of them"]
     compare(title, ways, f"features_{layout[0]}", **names)
+
+
+@pytest.mark.parametrize("layout", ["symbol, time", "hive"])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "found"])
+def test_asof_on_other_layouts(files, layout, declared):
+    order = ORDERS[layout]
+    if order is None and declared:
+        pytest.skip("no one order is that of hive folders")
+    names = {
+        "T": laid_out(files("trades", ROWS, 1, ["price", "size"]), layout),
+        "Q": laid_out(files("quotes", ROWS, 2, ["bid"]), layout),
+        "order": f"order_by={order}" if declared else "",
+    }
+    ways = {
+        "fin_sql": ASOF["fin_sql"],
+        "Polars, streaming": ASOF["Polars, streaming"].replace('.set_sorted("ts")', ""),
+        "DuckDB": ASOF["DuckDB"],
+    }
+    title = f"ASOF, {ROWS:,} x {ROWS:,} rows in order of {layout}, {order_words(declared)}"
+    compare(title, ways, f"asof_{layout[0]}", **names, **OPEN)
+
+
+def order_words(declared):
+    return "declared" if declared else "found"
 
 
 @pytest.mark.parametrize("rows", [ROWS // 10, ROWS * 3 // 10, ROWS, 3 * ROWS])
