@@ -19,10 +19,10 @@ def ahead(stream: Batches, batches: int = 1) -> Batches:
         stream: it is read and closed by the other thread.
         batches: that may be ready and not taken yet.
     """
-    ready: queue.Queue[pa.RecordBatch | Exception | None] = queue.Queue(batches)
+    ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(batches)
     stopped = threading.Event()
 
-    def put(item: pa.RecordBatch | Exception | None) -> bool:
+    def put(item: pa.RecordBatch | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -38,14 +38,14 @@ def ahead(stream: Batches, batches: int = 1) -> Batches:
                     if not put(batch):
                         return
             put(None)
-        except Exception as error:
+        except BaseException as error:  # a panic of DataFusion is no Exception
             put(error)
 
     thread = threading.Thread(target=work, name="fin_sql ahead", daemon=True)
     thread.start()
     try:
         while (item := ready.get()) is not None:
-            if isinstance(item, Exception):
+            if isinstance(item, BaseException):
                 raise item
             yield item
     finally:

@@ -25,7 +25,6 @@ from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
 
-
 Job = tuple[int, pa.RecordBatch, Slots, list[tuple[int, int]]]
 
 

@@ -214,9 +214,8 @@ class Run:
             threads=self.threads,
         )
         texts = _text_arguments(node)
-        stream: Iterator[pa.RecordBatch] = self.stream(node.input)
-        if self.threads > 1:
-            stream = ahead(stream)
+        rows = self.stream(node.input)
+        stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
         if texts:
             stream = (_decoded(batch, texts, node.input.schema) for batch in stream)
         if not lie.keyed:
