@@ -130,6 +130,8 @@ cdef take_up(Kernel kernel):
             aggregate != (kernel.c.value != NULL and kernel.c.merge != NULL),
         "a scalar has no state, and everything else has one":
             (spec.shape == "scalar") != stateless,
+        "columns with a default come last":
+            any(not a.required and b.required for a, b in zip(spec.args, spec.args[1:])),
         "a LIST output needs a count function, and a scalar shape":
             spec.returns.many != (kernel.c.count != NULL)
             or (spec.returns.many and spec.shape != "scalar"),

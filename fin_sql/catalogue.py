@@ -69,7 +69,13 @@ def entries() -> Iterator[tuple[str, str, Spec]]:
 
 def _arguments(spec: Spec) -> list[dict[str, object]]:
     columns: list[dict[str, object]] = [
-        {"name": a.name, "type": SQL_TYPES[a.type], "unit": a.unit, "constant": False}
+        {
+            "name": a.name,
+            "type": SQL_TYPES[a.type],
+            "unit": a.unit,
+            "constant": False,
+            "default": None if a.required else str(a.default),
+        }
         for a in spec.args
     ]
     constants: list[dict[str, object]] = [

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fin_sql.catalogue import entries
-from fin_sql.spec import SQL_TYPES, Spec
+from fin_sql.spec import SQL_TYPES, Arg, Param, Spec
 
 TITLES = {
     "online_stats": "Online statistics",
@@ -41,14 +41,13 @@ def describe(spec: Spec, kind: str) -> list[str]:
     if spec.args:
         lines += ["| argument | type | unit | allowed | default |", "|---|---|---|---|---|"]
         lines += [
-            f"| {a.name} | {SQL_TYPES[a.type]} | {a.unit} | {a.domain} | |" for a in spec.args
+            f"| {a.name} | {SQL_TYPES[a.type]} | {a.unit} | {a.domain} | {_default(a)} |"
+            for a in spec.args
         ]
         for p in spec.params:
-            default = "" if p.required else f"`{str(p.default).lower()}`"
             about = f"{p.allowed()}{'; ' + p.summary if p.summary else ''}"
-            lines.append(
-                f"| {p.name} (constant) | {SQL_TYPES[p.type]} | {p.unit} | {about} | {default} |"
-            )
+            name, default = f"{p.name} (constant)", _default(p)
+            lines.append(f"| {name} | {SQL_TYPES[p.type]} | {p.unit} | {about} | {default} |")
         lines.append("")
     if kind != "built-in":
         lines += [f"Missing values: {missing}.", ""]
@@ -58,6 +57,12 @@ def describe(spec: Spec, kind: str) -> list[str]:
         lines += [f"State: {spec.bound}.", ""]
     lines += ["```sql", spec.example, "```", "", f"Source: {spec.source}.", ""]
     return lines
+
+
+def _default(part: Arg | Param) -> str:
+    if part.required:
+        return ""
+    return "`NULL`" if part.default is None else f"`{str(part.default).lower()}`"
 
 
 def page() -> str:

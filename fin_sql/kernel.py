@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from fin_sql.abi import Bound, Kernel
-from fin_sql.columns import Column, Slots, as_array, column
+from fin_sql.columns import ARROW_TYPES, Column, Slots, as_array, column
 from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError
 from fin_sql.exec.keys import Keys, first_rows
 from fin_sql.registry import lookup
@@ -90,11 +90,10 @@ class KernelFunction:
 
     def _call(self, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[list[Column], Bound]:
         n_args = len(self.spec.args)
-        if len(values) < n_args:
-            msg = f"{self.spec.who}: takes {self.spec.arity()}, was given {len(values)} columns"
-            raise ArgumentTypeError(msg)
-        bound = self._kernel.bind(values[n_args:], **params)
-        return columns_of(self.spec, values[:n_args]), bound
+        named = {a.name: params[a.name] for a in self.spec.args if a.name in params}
+        rest = {name: value for name, value in params.items() if name not in named}
+        columns = columns_of(self.spec, with_defaults(self.spec, values[:n_args], named))
+        return columns, self._kernel.bind(values[n_args:], **rest)
 
     def __repr__(self) -> str:
         return f"<fin_sql kernel {self.spec.signature()}>"
@@ -115,7 +114,8 @@ class KernelState:
         """
         spec = self._bound.kernel.spec
         single = all(value is None or isinstance(value, (int, float)) for value in values)
-        columns = columns_of(spec, [[value] for value in values] if single else values)
+        given = [[value] for value in values] if single else values
+        columns = columns_of(spec, with_defaults(spec, given))
         found = self._states.run(columns, Slots.single(columns[0].n))
         return found[0].as_py() if single else found
 
@@ -170,6 +170,25 @@ def columns_of(spec: Spec, values: Sequence[Any]) -> list[Column]:
         column(value, arg.type, f"{spec.who}: argument '{arg.name}'")
         for arg, value in zip(spec.args, values, strict=True)
     ]
+
+
+def with_defaults(
+    spec: Spec, values: Sequence[Any], named: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """The columns of a call: those given by name and those left out stand in their places."""
+    given, found = dict(named or {}), list(values)
+    for arg in spec.args[len(values) :]:
+        if arg.name not in given and arg.required:
+            break
+        value = given.pop(arg.name, arg.default)
+        single = value is None or isinstance(value, (int, float))
+        rows = len(as_array(found[0])) if single and found else 1
+        kind = ARROW_TYPES[arg.type]
+        found.append(pa.repeat(pa.scalar(value, kind), rows) if single else value)
+    if given:
+        msg = f"{spec.who}: {', '.join(map(repr, given))} given twice, or without those before"
+        raise ArgumentTypeError(msg)
+    return found
 
 
 def rows_ahead(bound: Bound) -> int:

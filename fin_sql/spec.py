@@ -25,12 +25,20 @@ class Arg:
         type: what the kernel computes in; narrower numbers and decimals are converted.
         unit: product of powers of unit letters, such as "p", "p*v", "1/p"; "1" has none.
         domain: which values have a meaning; the laws draw their data from it.
+        default: the constant that stands for a column that a call leaves out, None for NULL;
+            without one the column must be given. Columns with a default come last.
     """
 
     name: str
     type: Type = "float64"
     unit: str = "1"
     domain: Literal["real", "positive", "sign"] = "real"
+    default: Any = REQUIRED
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give this column."""
+        return self.default is REQUIRED
 
 
 @dataclass(frozen=True)
@@ -265,23 +273,26 @@ class Spec:
 
     def arity(self) -> str:
         """How many arguments a call takes, in words."""
-        columns, params = len(self.args), len(self.params)
-        least = sum(param.required for param in self.params)
-        words = f"{columns} column{'s' if columns != 1 else ''}"
-        if params:
-            span = f"{params}" if least == params else f"{least} to {params}"
-            words += f" and {span} parameter{'s' if span != '1' else ''}"
+        words = _counted(self.args, "column")
+        if self.params:
+            words += f" and {_counted(self.params, 'parameter')}"
         return f"{words}: {self.signature()}"
 
     def signature(self) -> str:
         """The call as docs show it, defaults included."""
-        parts = [arg.name for arg in self.args]
-        for param in self.params:
-            if param.required:
-                parts.append(param.name)
-            else:
-                shown = (
-                    f"{param.default!r}".lower() if param.type != "text" else f"'{param.default}'"
-                )
-                parts.append(f"{param.name} = {shown}")
-        return f"{self.name}({', '.join(parts)})"
+        parts: list[Arg | Param] = [*self.args, *self.params]
+        return f"{self.name}({', '.join(map(_shown, parts))})"
+
+
+def _counted(parts: Sequence[Arg | Param], word: str) -> str:
+    least = sum(part.required for part in parts)
+    span = f"{len(parts)}" if least == len(parts) else f"{least} to {len(parts)}"
+    return f"{span} {word}{'s' if span != '1' else ''}"
+
+
+def _shown(part: Arg | Param) -> str:
+    if part.required:
+        return part.name
+    if part.type == "text":
+        return f"{part.name} = '{part.default}'"
+    return f"{part.name} = {'NULL' if part.default is None else repr(part.default).lower()}"

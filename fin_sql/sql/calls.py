@@ -8,6 +8,7 @@ from typing import Any
 
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.registry import KERNELS
+from fin_sql.spec import SQL_TYPES
 from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text
 
@@ -83,9 +84,9 @@ def call_at(text: Text, i: int) -> CallSite | None:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """The arguments of a kernel call, and the values of its constants."""
+    """The arguments of a kernel call, a default as SQL, and the values of its constants."""
 
-    args: tuple[Span, ...]
+    args: tuple[Span | str, ...]
     params: Mapping[str, Any]
 
 
@@ -100,12 +101,15 @@ def kernel_call(text: Text, site: CallSite, constant: Callable[[Span], Any]) -> 
     if site.foreign:
         text.fail(f"{spec.who} takes no DISTINCT, FILTER or ORDER BY", *site.span)
     named = dict(site.named)
-    args: list[Span] = []
+    args: list[Span | str] = []
     for arg in spec.args:
         if given:
             args.append(given.pop(0))
         elif arg.name in named:
             args.append(named.pop(arg.name))
+        elif not arg.required:
+            value = "NULL" if arg.default is None else repr(arg.default)
+            args.append(f"CAST({value} AS {SQL_TYPES[arg.type]})")
         else:
             text.fail(f"{spec.who} lacks its argument '{arg.name}': {spec.signature()}", *site.span)
     params = {}

@@ -83,6 +83,10 @@ class Rewriter:
         self.over: Span | str | None = None  # of the window call around
         self._foreign: Span = (0, 0)  # a query in brackets that is left as it is
 
+    def argument(self, arg: Span | str) -> Written:
+        """An argument of a kernel: in the text, or a default as SQL."""
+        return Written(arg) if isinstance(arg, str) else self.write(arg)
+
     def write(self, span: Span) -> Written:
         """Rewrite the tokens of a span."""
         out = Written("")
@@ -234,7 +238,7 @@ class Rewriter:
         if kernel.spec.shape == "aggregate":
             out.aggregates = out.rounds = True
         call = kernel_call(self.text, site, self.constant)
-        written = [self.write(arg) for arg in call.args]
+        written = [self.argument(arg) for arg in call.args]
         for arg in written:
             self._take(out, arg)
         values = [literal(call.params[p.name], p.type) for p in kernel.spec.params]

@@ -109,7 +109,7 @@ class Windows:
         name = _ALIASES.get(site.name, site.name)
         params: Mapping[str, Any] = {}
         frame = None
-        spans = site.args
+        spans: tuple[Span | str, ...] = site.args
         if kernel is not None:
             if kernel.spec.shape == "scalar":
                 self.text.fail(f"{kernel.spec.who} takes no OVER", *site.span)
@@ -125,7 +125,11 @@ class Windows:
             if ours and window.frame:
                 frame = self._frame(window.frame)
                 ours = frame is not None
-        args = tuple(rewriter.write(span) for span in spans if self.text.written(*span) != "*")
+        args = tuple(
+            rewriter.argument(a)
+            for a in spans
+            if isinstance(a, str) or self.text.written(*a) != "*"
+        )
         rewriter.over = around
         parts = [*args, *window.partition, *(term.written for term in window.order)]
         level = 1 + max((self._level(c) for part in parts for c in part.uses), default=0)
