@@ -39,7 +39,8 @@ class Query:
             return pa.schema([("plan", pa.string())])
         if self._statement.plan is not None:
             return self._statement.plan.schema
-        return self._frame.schema()  # type: ignore[union-attr]
+        # DataFusion promises that a function of literals is not NULL, and its batches do not.
+        return pa.schema([f.with_nullable(True) for f in self._frame.schema()])  # type: ignore[union-attr]
 
     def cancel(self) -> None:
         """Stop a run of this query from another thread; it raises CancelledError."""
@@ -60,9 +61,11 @@ class Query:
         elif statement.plan is not None:
             yield from self._run(progress).batches(statement.plan)
         else:
+            schema = self.schema
             try:
                 for batch in self._frame.execute_stream():  # type: ignore[union-attr]
-                    yield batch.to_pyarrow()
+                    columns = batch.to_pyarrow().columns
+                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
             except Exception as error:
                 raise SqlError(plain_message(error)) from None
 

@@ -40,6 +40,11 @@ class Arg:
         """Whether a call must give this column."""
         return self.default is REQUIRED
 
+    def default_sql(self) -> str:
+        """The default in the column's own type."""
+        value = "NULL" if self.default is None else repr(self.default)
+        return f"CAST({value} AS {SQL_TYPES[self.type]})"
+
 
 @dataclass(frozen=True)
 class Param:
@@ -205,6 +210,7 @@ class Spec:
         lookahead: how many rows ahead the output of a row looks; 0 is causal.
         notes: traps and conventions, for the docs.
         bound: how large the state can be, in words.
+        form_of: the kernel that this one is another form of, as an aggregate or in other units.
         version: raise it when the state's layout or meaning changes.
         tolerance: relative tolerance against the definition.
     """
@@ -226,6 +232,7 @@ class Spec:
     lookahead: Callable[[Mapping[str, Any]], int] | None = None
     notes: str = ""
     bound: str = ""
+    form_of: str = ""
     version: int = 1
     tolerance: float = 1e-10
 

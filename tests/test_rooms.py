@@ -36,7 +36,7 @@ ROOMS = {
     # The kit runs kernels in SQL too: it is an edge, as the command line is.
     "testing": (
         ["fin_sql.testing"],
-        ["errors", "spec", "registry", "abi", "exec", "kernel", "session"],
+        ["errors", "spec", "registry", "abi", "exec", "kernel", "session", "context"],
     ),
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],

@@ -8,7 +8,6 @@ from typing import Any
 
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.registry import KERNELS
-from fin_sql.spec import SQL_TYPES
 from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text
 
@@ -108,8 +107,7 @@ def kernel_call(text: Text, site: CallSite, constant: Callable[[Span], Any]) -> 
         elif arg.name in named:
             args.append(named.pop(arg.name))
         elif not arg.required:
-            value = "NULL" if arg.default is None else repr(arg.default)
-            args.append(f"CAST({value} AS {SQL_TYPES[arg.type]})")
+            args.append(arg.default_sql())
         else:
             text.fail(f"{spec.who} lacks its argument '{arg.name}': {spec.signature()}", *site.span)
     params = {}

@@ -283,14 +283,12 @@ def _literal(value: Any, kind: str) -> str:
 @law()
 def its_example_runs(s: Subject) -> None:
     """The example of the docs gives values on a simulated market."""
-    from datafusion import SessionContext
-
-    from fin_sql.session import register
+    from fin_sql.connection import connect
 
     market = Market(seed=3)
-    ctx = register(SessionContext())
-    ctx.from_arrow(market.trades(2000), name="trades")
-    ctx.from_arrow(market.quotes(2000), name="quotes")
-    found = ctx.sql(s.spec.example).to_arrow_table()
+    ctx = connect()
+    ctx.register("trades", market.trades(2000))
+    ctx.register("quotes", market.quotes(2000))
+    found = ctx.sql(s.spec.example).to_arrow()
     values = found.column(found.num_columns - 1)
     assert values.null_count < len(values), f"only NULL from {s.spec.example}"

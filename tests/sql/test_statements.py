@@ -264,7 +264,7 @@ def test_what_is_not_ours_goes_to_datafusion_as_it_is(ctx):
         "SHOW TABLES",
     ):
         ours = ctx.sql(query)
-        assert ours.to_arrow().equals(ctx.datafusion.sql(query).to_arrow_table())
+        assert ours.to_arrow() == ctx.datafusion.sql(query).to_arrow_table().cast(ours.schema)
     ctx.sql("CREATE VIEW cheap AS SELECT * FROM trades WHERE price < 100")
     query = f"SELECT ewma(price, 0.5) OVER {W} FROM cheap"
     wanted = f"SELECT ewma(price, 0.5) OVER {W} FROM trades WHERE price < 100"
@@ -382,3 +382,10 @@ def test_what_waits_for_all_rows_goes_to_a_file_beyond_the_limit(ctx, monkeypatc
     )
     assert small.sql(query).to_arrow().equals(ctx.sql(query).to_arrow())
     assert sorted(spooled) == [False, True]
+
+
+def test_a_kernel_over_literals_alone():
+    ctx = fin_sql.connect()
+    found = ctx.sql("SELECT midprice(1.0, 2.0) AS m, 1 AS one").to_arrow()
+    assert found.to_pylist() == [{"m": 1.5, "one": 1}]
+    assert ctx.sql("SELECT microprice(1.0, 2.0, 0.0, 0.0) AS m").to_arrow()["m"].null_count == 1
