@@ -110,7 +110,8 @@ cdef object define_aggregate(object spec, step_fn step, value_fn value, merge_fn
 cdef Kernel named(object spec, step_fn step):
     cdef Kernel kernel = Kernel.__new__(Kernel)
     kernel.spec = spec
-    kernel.family = (getattr(spec.definition, "__module__", None) or "").rpartition(".")[2]
+    module = getattr(spec.definition, "__module__", None) or ""
+    kernel.family = spec.family or module.rpartition(".")[2]
     kernel.n_args = len(spec.args)
     kernel.n_outs = len(spec.returns.leaves)
     memset(&kernel.c, 0, sizeof(Functions))

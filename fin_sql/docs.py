@@ -27,6 +27,7 @@ def describe(spec: Spec, kind: str) -> list[str]:
         if spec.shape == "window"
         else "rows with a missing argument are skipped",
         "row": "a missing argument takes its place in the window",
+        "own": "as the notes say",
         "propagate": "NULL gives NULL; NaN and infinities propagate",
         "reject": "a missing argument is an error",
     }[spec.nulls]

@@ -195,8 +195,8 @@ class Spec:
         params: the constants, in the order of the call, after the columns.
         returns: the output.
         nulls: what the driver does with a missing argument. "skip": the row gives NULL and the
-            state never sees it; "row": the kernel is called and sees NaN (or MISSING) there;
-            "propagate": the result is NULL; "reject": an error. Missing is NULL, and in windows
+            state never sees it; "row": it takes its place in a window, where the kernel sees NaN
+            (or MISSING); "own": the kernel sees it too, and does what its notes say; "propagate": the result is NULL; "reject": an error. Missing is NULL, and in windows
             and aggregates also NaN and infinities.
         definition: the textbook, in slow and plain Python: lists (None is missing) and the
             parameters by name. A window returns a list, an aggregate one value, a scalar takes
@@ -210,6 +210,7 @@ class Spec:
         lookahead: how many rows ahead the output of a row looks; 0 is causal.
         notes: traps and conventions, for the docs.
         bound: how large the state can be, in words.
+        family: of the kernel, where it is not the name of its module.
         form_of: the kernel that this one is another form of, as an aggregate or in other units.
         version: raise it when the state's layout or meaning changes.
         tolerance: relative tolerance against the definition.
@@ -224,7 +225,7 @@ class Spec:
     source: str
     example: str
     params: tuple[Param, ...] = ()
-    nulls: Literal["skip", "row", "propagate", "reject"] = "skip"
+    nulls: Literal["skip", "row", "own", "propagate", "reject"] = "skip"
     cases: tuple[Mapping[str, Value], ...] = ({},)
     errors: Mapping[int, str] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], str | None] | None = None
@@ -232,6 +233,7 @@ class Spec:
     lookahead: Callable[[Mapping[str, Any]], int] | None = None
     notes: str = ""
     bound: str = ""
+    family: str = ""
     form_of: str = ""
     version: int = 1
     tolerance: float = 1e-10

@@ -166,8 +166,10 @@ cdef class States:
         """Run in blocks; returns the number of NULL outputs."""
         cdef Py_ssize_t n = slots.n, begin = 0, m, k, nulls = 0
         cdef int n_args = self.bound.kernel.n_args, n_outs = self.bound.kernel.n_outs
-        cdef int policy = {"skip": POLICY_SKIP, "propagate": POLICY_SKIP, "row": POLICY_ROW,
-                           "reject": POLICY_REJECT}[self.bound.kernel.spec.nulls]
+        cdef int policy = {
+            "skip": POLICY_SKIP, "propagate": POLICY_SKIP, "row": POLICY_ROW, "own": POLICY_ROW,
+            "reject": POLICY_REJECT,
+        }[self.bound.kernel.spec.nulls]
         cdef bint strict = self.bound.kernel.spec.shape != "scalar"
         cdef cell* outs[MAX_OUTS]
         cdef bint floating[MAX_OUTS]

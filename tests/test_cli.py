@@ -68,7 +68,7 @@ def test_functions_as_json(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("emwa",), "unknown function 'emwa'; did you mean 'ewma'?"),
+        (("rolling_sdt",), "unknown function 'emwa'; did you mean 'rolling_std'?"),
         (("--family", "momentun"), "unknown family 'momentun'; did you mean 'momentum'?"),
     ],
 )

@@ -1,10 +1,12 @@
 """Momentum: oscillators and trend filters, by the conventions of TA-Lib."""
 
-from libc.math cimport NAN
+from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t
 
-from fin_sql.abi cimport ABSENT, EMIT, Rows, cell, define_window, drive
+from fin_sql.abi cimport ABSENT, EMIT, Rows, cell, define_ring, define_window, drive
 from fin_sql.spec import Arg, Out, Param, Spec
+from fin_sql.udfs._textbook import mean, trailing
+from fin_sql.udfs._window cimport PlainWindow, added, plain_bytes, plain_push
 
 
 # ---------------------------------------------------------------- rsi
@@ -77,6 +79,126 @@ define_window(Spec(
 ), rsi, sizeof(Rsi), rsi_loop)
 
 
+# ---------------------------------------------------------------- sma
+
+cdef int64_t sma_bytes(const cell* p) noexcept nogil:
+    return plain_bytes(p[0].i)
+
+
+cdef inline int sma(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    if not plain_push(<PlainWindow*> state, added, p[0].i, x[0].f, &out[0].f):
+        return ABSENT
+    out[0].f /= <double> p[0].i
+    return EMIT
+
+
+cdef void sma_loop(Rows* r) noexcept nogil:
+    drive(sma, 1, 1, r)
+
+
+def sma_by_definition(x, window):
+    """Mean of the last rows."""
+    return trailing(x, window, mean)
+
+
+define_ring(Spec(
+    name="sma",
+    summary="Simple moving average: the mean of the last rows.",
+    shape="window",
+    args=(Arg("x", unit="u"),),
+    params=(Param("window", 1, 10_000_000, default=20, type="int64", summary="rows"),),
+    returns=Out(unit="u"),
+    nulls="row",
+    cases=({"window": 1}, {"window": 5}, {"window": 9}),
+    definition=sma_by_definition,
+    source="Murphy (1999), Technical Analysis of the Financial Markets, ch. 9",
+    bound="16 bytes a row of the window",
+    example="SELECT ts, sma(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+), sma, sma_bytes, sma_loop)
+
+
+# ---------------------------------------------------------------- ema
+
+cdef inline double ema_step(double before, double x, int64_t row, int64_t n,
+                            double alpha) noexcept nogil:
+    """An average whose seed is the mean of its first n values; row counts from 1."""
+    if row <= n:
+        return before + (x - before) / row
+    return before + alpha * (x - before)
+
+
+cdef struct Ema:
+    int64_t rows
+    double value
+
+
+cdef inline int ema(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    cdef Ema* s = <Ema*> state
+    cdef int64_t n = <int64_t> p[1].f
+    s.rows += 1
+    s.value = ema_step(s.value, x[0].f, s.rows, n, p[2].f)
+    out[0].f = s.value
+    return EMIT if s.rows >= n else ABSENT
+
+
+cdef void ema_loop(Rows* r) noexcept nogil:
+    drive(ema, 1, 1, r)
+
+
+def period_and_alpha(params):
+    """The rows of the seed, and the weight of a new value."""
+    given = params["period_or_alpha"]
+    return [given, 2.0 / (given + 1.0)] if given >= 1.0 else [1.0, given]
+
+
+def refuse_half_periods(params):
+    """A period is a whole number of rows."""
+    given = params["period_or_alpha"]
+    if given > 1.0 and given != int(given):
+        return f"'period_or_alpha' must be a whole period or an alpha below 1, was {given}"
+    return None
+
+
+def ema_seeded(x, n):
+    """Exponential average, alpha = 2/(n+1), from the mean of the first n values on."""
+    found = [None] * min(n - 1, len(x))
+    for t in range(n - 1, len(x)):
+        found.append(sum(x[:n]) / n if t == n - 1 else
+                     found[-1] + 2 / (n + 1) * (x[t] - found[-1]))
+    return found
+
+
+def ema_by_definition(x, period_or_alpha):
+    """Exponential average: of a period seeded by a mean, of an alpha by the first value."""
+    if period_or_alpha >= 1:
+        return ema_seeded(x, int(period_or_alpha))
+    found = []
+    for value in x:
+        found.append(found[-1] + period_or_alpha * (value - found[-1]) if found else value)
+    return found
+
+
+define_window(Spec(
+    name="ema",
+    summary="Exponential moving average of a period, or with an alpha.",
+    shape="window",
+    args=(Arg("x", unit="u"),),
+    params=(Param("period_or_alpha", 0.0, 10_000_000, open_low=True,
+                  summary="a period in rows, or below 1 the weight of the new value"),),
+    returns=Out(unit="u"),
+    cases=({"period_or_alpha": 1}, {"period_or_alpha": 5}, {"period_or_alpha": 0.3}),
+    check=refuse_half_periods,
+    prepare=period_and_alpha,
+    tolerance=1e-9,
+    definition=ema_by_definition,
+    source="Murphy (1999), Technical Analysis of the Financial Markets, ch. 9; TA-Lib EMA",
+    notes="A period n has alpha = 2/(n+1) and begins at row n with the mean of n rows, as in "
+          "TA-Lib; an alpha begins with the first value and is ewma. pandas' ewm(span=n) begins "
+          "with the first value too: the two come together as the seed fades.",
+    example="SELECT ts, ema(price, 20) OVER (PARTITION BY symbol ORDER BY ts, seq) FROM trades",
+), ema, sizeof(Ema), ema_loop)
+
+
 # ---------------------------------------------------------------- macd
 
 cdef enum Seed:
@@ -91,14 +213,6 @@ cdef struct Macd:
     double slow
     double signal
     int64_t lines               # rows of the macd line so far
-
-
-cdef inline double ema_step(double before, double x, int64_t row, int64_t n,
-                            double alpha) noexcept nogil:
-    """An average whose seed is the mean of its first n values; row counts from 1."""
-    if row <= n:
-        return before + (x - before) / row
-    return before + alpha * (x - before)
 
 
 cdef inline int macd(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
@@ -136,15 +250,6 @@ cdef inline int macd(void* state, const cell* p, const cell* x, cell* out) noexc
 
 cdef void macd_loop(Rows* r) noexcept nogil:
     drive(macd, 1, 3, r)
-
-
-def ema_seeded(x, n):
-    """Exponential average, alpha = 2/(n+1), from the mean of the first n values on."""
-    found = [None] * min(n - 1, len(x))
-    for t in range(n - 1, len(x)):
-        found.append(sum(x[:n]) / n if t == n - 1 else
-                     found[-1] + 2 / (n + 1) * (x[t] - found[-1]))
-    return found
 
 
 def macd_by_definition(x, fast, slow, signal, seed):
@@ -207,3 +312,74 @@ define_window(Spec(
     example="SELECT ts, macd(price, 12, 26, 9, 'talib') OVER "
             "(PARTITION BY symbol ORDER BY ts, seq) FROM trades",
 ), macd, sizeof(Macd), macd_loop)
+
+
+# ---------------------------------------------------------------- kalman_1d
+
+cdef struct Kalman:
+    int64_t seen
+    double level
+    double variance
+
+
+cdef inline int kalman_1d(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    cdef Kalman* s = <Kalman*> state
+    cdef double q = p[0].f, r = p[1].f, prior
+    if isnan(x[0].f):           # time passes: what is known becomes less certain
+        s.variance += q if s.seen else 0.0
+        return ABSENT
+    if not s.seen:
+        s.seen = 1
+        s.level = x[0].f
+        s.variance = r
+    else:
+        prior = s.variance + q
+        s.level += prior / (prior + r) * (x[0].f - s.level)
+        s.variance = r * (prior / (prior + r))      # (1 - K) prior, without the difference
+    out[0].f = s.level
+    return EMIT
+
+
+cdef void kalman_1d_loop(Rows* r) noexcept nogil:
+    drive(kalman_1d, 1, 1, r)
+
+
+def kalman_1d_by_definition(z, q, r):
+    """Predict, then correct, by the textbook."""
+    found, level, variance = [], None, 0.0
+    for value in z:
+        if level is not None:
+            variance += q
+        if value is None:
+            found.append(None)
+            continue
+        if level is None:
+            level, variance = value, r
+        else:
+            gain = variance / (variance + r)
+            level, variance = level + gain * (value - level), (1 - gain) * variance
+        found.append(level)
+    return found
+
+
+define_window(Spec(
+    name="kalman_1d",
+    summary="Kalman filter of a level that wanders (local-level model).",
+    shape="window",
+    args=(Arg("z", unit="u"),),
+    params=(
+        Param("q", 0.0, default=0.001, unit="u^2", summary="variance of a step of the level"),
+        Param("r", 0.0, open_low=True, default=0.1, unit="u^2",
+              summary="variance of an observation"),
+    ),
+    returns=Out(unit="u"),
+    nulls="own",
+    cases=({}, {"q": 0.5, "r": 0.5}, {"q": 0.0, "r": 2.0}),
+    tolerance=1e-9,
+    definition=kalman_1d_by_definition,
+    source="Kalman (1960); Durbin and Koopman (2012), Time Series Analysis, 2nd ed., 2.2",
+    notes="Begins with the first value and variance r, the exact diffuse prior. A missing row "
+          "gives NULL and adds q to the variance.",
+    example="SELECT ts, kalman_1d(price, 0.01, 1.0) OVER (PARTITION BY symbol ORDER BY ts, seq) "
+            "FROM trades",
+), kalman_1d, sizeof(Kalman), kalman_1d_loop)

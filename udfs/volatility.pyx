@@ -4,6 +4,7 @@ from math import pi, sqrt as textbook_sqrt
 
 from libc.math cimport M_PI, fabs, isnan, sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from fin_sql.abi cimport (
     ABSENT, EMIT, GROW, Rows, cell, define_aggregate, define_ring, define_window, drive,
@@ -228,7 +229,7 @@ cdef inline double neighbours_total(const void* state, bint median) noexcept nog
     cdef int64_t i
     if not s.rows.stale:
         return sum_value(&s.total)
-    anew.total.total = anew.total.lost = anew.last = anew.before = 0.0
+    memset(&anew, 0, sizeof(Neighbours))
     for i in range(s.rows.n):
         neighbour(&anew, i + 1, rows[2 * i + 1].f, median)
     return sum_value(&anew.total)

@@ -194,7 +194,7 @@ def equals_its_definition(s: Subject) -> None:
                 assert_same_bits(running.slice(end - 1, 1), found, f"running, {what}")
         return
     found = as_plain(s.apply(columns))
-    if s.spec.nulls == "row" and s.spec.shape == "window":
+    if s.spec.nulls in ("row", "own") and s.spec.shape == "window":
         wanted = s.textbook(lists)
     else:
         whole, rows = without_missing(lists)

@@ -73,7 +73,8 @@ def _values(arg: Arg, rng: np.random.Generator, rows: int) -> Any:
     steps = np.round(rng.normal(size=rows), 1)
     if arg.domain == "positive":
         return np.maximum(np.round(100.0 + np.cumsum(steps), 2), 0.01)
-    return np.where(rng.random(rows) < 0.2, np.roll(steps, 1), steps)
+    before, chance = np.roll(steps, 1), rng.random(rows)  # some stay as they were, some turn
+    return np.where(chance < 0.2, before, np.where(chance < 0.4, -before, steps))
 
 
 def scaled(columns: Rows, spec: Spec, factor: float, unit: str) -> Rows:

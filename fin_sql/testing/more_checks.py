@@ -99,7 +99,12 @@ def a_spike_leaves_with_its_row(s: Subject) -> None:
 
 
 def _there(array: pa.Array) -> Any:
-    return array.is_valid().to_numpy(zero_copy_only=False)
+    """Where a value, and each of its fields, is not NULL."""
+    there = array.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_struct(array.type):
+        for field in array.flatten():
+            there = there & _there(field)
+    return there
 
 
 def _with(columns: list[pa.Array], k: int, row: int, value: Any) -> list[pa.Array]:
