@@ -111,6 +111,13 @@ def unpack(States states, Slots slots, packed):
     place(states, slots, packed)
 
 
+cdef int64_t block_of(const uint8_t* state, int64_t n, bint grows) noexcept nogil:
+    """The bytes of the block that a packed state came from; its trailing zeros were left out."""
+    if not grows or n < <int64_t> sizeof(Room):
+        return n
+    return max(n, (<const Room*> state).bytes)
+
+
 cdef int place(States states, Slots slots, packed) except -1:
     """Examine packed states, then put them into slots where there are any."""
     packed = packed.cast(pa.large_binary())
@@ -120,7 +127,8 @@ cdef int place(States states, Slots slots, packed) except -1:
     cdef const uint8_t* header = states.bound.header
     cdef bytes magic_bytes = MAGIC
     cdef const uint8_t* magic = magic_bytes
-    cdef int64_t head = len(states.bound.header), room
+    cdef int64_t head = len(states.bound.header), room, at
+    cdef int64_t held
     cdef const int64_t* ends
     cdef const uint8_t* data = NULL
     cdef int code = FINE
@@ -134,8 +142,10 @@ cdef int place(States states, Slots slots, packed) except -1:
     for i in range(n):
         code = examine(states.bound, magic, header, head, data + ends[i], ends[i + 1] - ends[i])
         room = states.max_state_bytes if grows else states.size
-        if code == FINE and ends[i + 1] - ends[i] - PREFIX - head > room:
-            code = DAMAGED
+        if code == FINE:
+            at = ends[i] + PREFIX + head
+            if block_of(data + at, ends[i + 1] - at, grows) > room:
+                code = DAMAGED
         if code != FINE:
             raise refusal(states.bound, packed[i].as_py(), code)
     if slots is None:
@@ -145,7 +155,8 @@ cdef int place(States states, Slots slots, packed) except -1:
         slot = slots.values[i] if slots.values != NULL else 0
         room = ends[i + 1] - ends[i] - PREFIX - head
         states.clear(slot)
-        while grows and states.block_bytes(slot) < room:
+        at = ends[i] + PREFIX + head
+        while grows and states.block_bytes(slot) < block_of(data + at, room, grows):
             if states.enlarge(slot) != 0:
                 raise MemoryError
         held = states.block_bytes(slot)

@@ -24,7 +24,8 @@ class Arg:
         name: as users write it in a named argument.
         type: what the kernel computes in; narrower numbers and decimals are converted.
         unit: product of powers of unit letters, such as "p", "p*v", "1/p"; "1" has none.
-        domain: which values have a meaning; the laws draw their data from it.
+        domain: which values have a meaning; the laws draw their data from it. The high and the
+            low of a row enclose its other prices.
         default: the constant that stands for a column that a call leaves out, None for NULL;
             without one the column must be given. Columns with a default come last.
     """
@@ -32,7 +33,7 @@ class Arg:
     name: str
     type: Type = "float64"
     unit: str = "1"
-    domain: Literal["real", "positive", "sign"] = "real"
+    domain: Literal["real", "positive", "sign", "high", "low"] = "real"
     default: Any = REQUIRED
 
     @property

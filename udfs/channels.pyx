@@ -22,11 +22,7 @@ def inverses(params):
     return [0.0] + [1.0 / k for k in range(1, params["window"] + 1)]
 
 
-def price(name):
-    """A price column."""
-    return Arg(name, unit="p", domain="positive")
-
-
+RANGE = (Arg("high", unit="p", domain="high"), Arg("low", unit="p", domain="low"))
 BARS = (
     "(SELECT symbol, seq / 50 AS bar, max(price) AS high, min(price) AS low, "
     "last_value(price ORDER BY seq) AS close FROM trades GROUP BY symbol, seq / 50)"
@@ -122,7 +118,7 @@ define_ring(Spec(
     family="momentum",
     summary="Highest high and lowest low of the last rows.",
     shape="window",
-    args=(price("high"), price("low")),
+    args=RANGE,
     params=(rows_param("window", 20),),
     returns=Out(fields=(Out(name="high", unit="p"), Out(name="low", unit="p"),
                         Out(name="mid", unit="p"))),
@@ -192,7 +188,7 @@ define_ring(Spec(
     family="momentum",
     summary="Where the close lies between the lowest low and the highest high, 0 to 100.",
     shape="window",
-    args=(price("high"), price("low"), price("close")),
+    args=(*RANGE, Arg("close", unit="p", domain="positive")),
     params=(rows_param("k_period", 14), rows_param("d_period", 3), rows_param("k_smooth", 1)),
     returns=Out(fields=(Out(name="k"), Out(name="d"))),
     nulls="row",

@@ -16,6 +16,9 @@ Rows = list[pa.Array]
 START_NS = 1_767_600_000_000_000_000  # 2026-01-05
 
 
+BOUNDS = {"high": np.maximum, "low": np.minimum}
+
+
 def draw(
     spec: Spec,
     rng: np.random.Generator,
@@ -40,7 +43,11 @@ def draw(
         value = (params or {}).get(param.name)
         if unit_powers(param.unit) and isinstance(value, float) and 0.0 < value < np.inf:
             sizes[param.unit] = value
-    columns = [_column(arg, rng, rows, missing) for arg in spec.args]
+    drawn = [_values(arg, rng, rows) for arg in spec.args]
+    _make_bars(spec, drawn)
+    columns = [
+        _column(arg, values, rng, missing) for arg, values in zip(spec.args, drawn, strict=True)
+    ]
     return [
         _times(array, sizes[arg.unit] / (100.0 if arg.domain == "positive" else 1.0))
         if arg.type == "float64" and arg.unit in sizes
@@ -49,8 +56,19 @@ def draw(
     ]
 
 
-def _column(arg: Arg, rng: np.random.Generator, rows: int, missing: float) -> pa.Array:
-    values = _values(arg, rng, rows)
+def _make_bars(spec: Spec, drawn: list[Any]) -> None:
+    """Let highs and lows enclose the prices of their row, but for a few."""
+    prices = [
+        v for arg, v in zip(spec.args, drawn, strict=True) if arg.domain in ("positive", *BOUNDS)
+    ]
+    for k, arg in enumerate(spec.args):
+        if arg.domain in BOUNDS:
+            bound = BOUNDS[arg.domain].reduce(prices)
+            drawn[k] = np.where(np.arange(len(bound)) % 41 == 40, drawn[k], bound)
+
+
+def _column(arg: Arg, values: Any, rng: np.random.Generator, missing: float) -> pa.Array:
+    rows = len(values)
     absent = rng.random(rows) < missing
     if arg.type == "float64":
         odd = rng.choice([np.nan, np.inf, -np.inf, 0.0], rows, p=[0.2, 0.15, 0.15, 0.5])
@@ -71,7 +89,7 @@ def _values(arg: Arg, rng: np.random.Generator, rows: int) -> Any:
     if arg.type == "int64":
         return rng.integers(int(arg.domain == "positive"), 50, rows)
     steps = np.round(rng.normal(size=rows), 1)
-    if arg.domain == "positive":
+    if arg.domain in ("positive", *BOUNDS):
         return np.maximum(np.round(100.0 + np.cumsum(steps), 2), 0.01)
     before, chance = np.roll(steps, 1), rng.random(rows)  # some stay as they were, some turn
     return np.where(chance < 0.2, before, np.where(chance < 0.4, -before, steps))

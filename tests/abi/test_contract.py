@@ -172,9 +172,9 @@ def test_a_name_is_taken_once():
             "vpin(volume, side, bucket_volume, n_buckets = 50), was given 1 columns",
         ),
         (
-            lambda: apply("rolling_sdt", [1.0]),
+            lambda: apply("bolinger_bands", [1.0]),
             fin_sql.UnknownNameError,
-            "unknown kernel 'rolling_sdt'; did you mean 'rolling_std'?",
+            "unknown kernel 'bolinger_bands'; did you mean 'bollinger_bands'?",
         ),
         (
             lambda: apply("ewma", [1.0], 0.5, alpah=1),
@@ -219,7 +219,7 @@ def test_a_wrong_call_gets_one_clear_message(call, error, message):
         ("ewma(x, x, false) OVER (ORDER BY x)", "parameter 'alpha' must be one constant, was"),
         ("ewma('a', 0.5, false) OVER (ORDER BY x)", "(Float64, Float64, Boolean)"),
         ("ewma(x, 0.5) OVER (ORDER BY x)", "(Float64, Float64, Boolean)"),
-        ("rolling_sdt(x, 0.5, false) OVER (ORDER BY x)", "Did you mean 'rolling_std'"),
+        ("bolinger_bands(x, 0.5, false) OVER (ORDER BY x)", "Did you mean 'bollinger_bands'"),
     ],
 )
 def test_a_wrong_call_in_sql_says_the_same(sql, message):
