@@ -197,7 +197,8 @@ class Spec:
         returns: the output.
         nulls: what the driver does with a missing argument. "skip": the row gives NULL and the
             state never sees it; "row": it takes its place in a window, where the kernel sees NaN
-            (or MISSING); "own": the kernel sees it too, and does what its notes say; "propagate": the result is NULL; "reject": an error. Missing is NULL, and in windows
+            (or MISSING); "own": the kernel sees it too, and does what its notes say;
+            "propagate": the result is NULL; "reject": an error. Missing is NULL, and in windows
             and aggregates also NaN and infinities.
         definition: the textbook, in slow and plain Python: lists (None is missing) and the
             parameters by name. A window returns a list, an aggregate one value, a scalar takes
