@@ -11,6 +11,7 @@ from fin_sql.abi import Bound, Kernel
 from fin_sql.columns import ARROW_TYPES, Column, Slots, as_array, column
 from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError
 from fin_sql.exec.keys import Keys, first_rows
+from fin_sql.exec.lookahead import padded, rows_ahead, run_whole
 from fin_sql.registry import lookup
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.spec import Spec
@@ -48,14 +49,17 @@ class KernelFunction:
             ArgumentTypeError: a column is missing, of another type or length.
             KernelError: the kernel refused a row.
         """
-        columns, bound = self._call(values, params)
-        n = columns[0].n
+        given, bound = self._call(values, params)
         keys = _named(by)
-        slots = Keys().intern(list(keys.values()), n)
+        slots = Keys().intern(list(keys.values()), len(given[0]))
         states = States(bound)
         if self.spec.shape != "aggregate":
-            return look_ahead(bound, states.run(columns, slots), slots)
-        states.fold(columns, slots)
+
+            def columns(more: int) -> list[Column]:
+                return columns_of(self.spec, [padded(array, more) for array in given])
+
+            return run_whole(states, columns, slots, None)
+        states.fold(columns_of(self.spec, given), slots)
         found = states.values(slots.top)
         if by is None:
             return found[0]
@@ -69,7 +73,8 @@ class KernelFunction:
 
         Shapes: n rows in, an array of n. Raises as `apply` does.
         """
-        columns, bound = self._call(values, params)
+        given, bound = self._call(values, params)
+        columns = columns_of(self.spec, given)
         slots = Keys().intern(list(_named(by).values()), columns[0].n)
         return States(bound).run(columns, slots)
 
@@ -88,12 +93,17 @@ class KernelFunction:
             raise NotStreamableError(msg)
         return KernelState(bound)
 
-    def _call(self, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[list[Column], Bound]:
+    def _call(
+        self, values: Sequence[Any], params: Mapping[str, Any]
+    ) -> tuple[list[pa.Array], Bound]:
         n_args = len(self.spec.args)
         named = {a.name: params[a.name] for a in self.spec.args if a.name in params}
         rest = {name: value for name, value in params.items() if name not in named}
-        columns = columns_of(self.spec, with_defaults(self.spec, values[:n_args], named))
-        return columns, self._kernel.bind(values[n_args:], **rest)
+        given = with_defaults(self.spec, values[:n_args], named)
+        if len(given) < n_args:
+            msg = f"{self.spec.who}: takes {self.spec.arity()}, was given {len(given)} columns"
+            raise ArgumentTypeError(msg)
+        return [as_array(v) for v in given], self._kernel.bind(values[n_args:], **rest)
 
     def __repr__(self) -> str:
         return f"<fin_sql kernel {self.spec.signature()}>"
@@ -189,18 +199,6 @@ def with_defaults(
         msg = f"{spec.who}: {', '.join(map(repr, given))} given twice, or without those before"
         raise ArgumentTypeError(msg)
     return found
-
-
-def rows_ahead(bound: Bound) -> int:
-    """How many rows ahead of its own row the output of a kernel looks."""
-    ahead = bound.kernel.spec.lookahead
-    return ahead(bound.params) if ahead else 0
-
-
-def look_ahead(bound: Bound, outputs: pa.Array, slots: Slots) -> pa.Array:
-    """Give each row the output of the row that lies `rows_ahead` later in its key."""
-    ahead = rows_ahead(bound)
-    return outputs.take(slots.later(ahead)) if ahead else outputs
 
 
 def _without_view(array: pa.Array) -> pa.Array:

@@ -3,7 +3,9 @@
 from libc.math cimport isnan
 from libc.stdint cimport int64_t
 
-from fin_sql.abi cimport ABSENT, EMIT, Rows, cell, define_aggregate, define_window, drive
+from fin_sql.abi cimport (
+    ABSENT, EMIT, Rows, cell, define_aggregate, define_ring, define_window, drive,
+)
 from fin_sql.spec import Arg, Out, Param, Spec
 
 
@@ -173,3 +175,120 @@ define_window(Spec(
     example="SELECT ts, dollar_bars(price, size, 1000000) OVER (PARTITION BY symbol ORDER BY ts, "
             "seq) FROM trades",
 ), dollar_bars, sizeof(Bars), dollar_bars_loop)
+
+
+# ---------------------------------------------------------------- gap_fill
+
+cdef enum Method:
+    LOCF = 0
+    LINEAR = 1
+
+
+cdef struct Gap:                # for lines followed by double x[limit + 1]
+    int64_t rows
+    int64_t at                  # the row of the last value, 0 before the first: rows count from 1
+    int64_t following           # the row of the next one, as far as it was looked for
+    double value
+
+
+cdef int64_t gap_bytes(const cell* p) noexcept nogil:
+    return sizeof(Gap) + (p[1].i + 1 if p[0].i == LINEAR else 0) * sizeof(double)
+
+
+cdef inline int carried(Gap* s, int64_t limit, double x, cell* out) noexcept nogil:
+    s.rows += 1
+    if not isnan(x):
+        s.value = x
+        s.at = s.rows
+    if s.at == 0 or (limit and s.rows - s.at > limit):
+        return ABSENT
+    out[0].f = s.value
+    return EMIT
+
+
+cdef inline int on_a_line(Gap* s, int64_t limit, double x, cell* out) noexcept nogil:
+    """The output of the row `limit` rows before: a gap that is short enough ends by now."""
+    cdef double* held = <double*> (s + 1)
+    cdef int64_t size = limit + 1, row
+    s.rows += 1
+    held[s.rows % size] = x
+    row = s.rows - limit
+    if row < 1:
+        return ABSENT
+    out[0].f = held[row % size]
+    if not isnan(out[0].f):
+        s.value = out[0].f
+        s.at = row
+        return EMIT
+    s.following = max(s.following, row + 1)
+    while s.following <= s.rows and isnan(held[s.following % size]):
+        s.following += 1
+    if s.at == 0 or s.following > s.rows or s.following - s.at - 1 > limit:
+        return ABSENT
+    out[0].f = s.value + (held[s.following % size] - s.value) * (
+        <double> (row - s.at) / <double> (s.following - s.at))
+    return EMIT
+
+
+cdef inline int gap_fill(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+    if p[0].i == LINEAR:
+        return on_a_line(<Gap*> state, p[1].i, x[0].f, out)
+    return carried(<Gap*> state, p[1].i, x[0].f, out)
+
+
+cdef void gap_fill_loop(Rows* r) noexcept nogil:
+    drive(gap_fill, 1, 1, r)
+
+
+def gap_fill_by_definition(x, method, limit):
+    """The last value before a gap, or the line between the values around it."""
+    found = []
+    for t, value in enumerate(x):
+        before = [i for i in range(t + 1) if x[i] is not None]
+        after = [i for i in range(t, len(x)) if x[i] is not None]
+        if value is not None or not before:
+            found.append(value)
+        elif method == "locf":
+            held = not limit or t - before[-1] <= limit
+            found.append(x[before[-1]] if held else None)
+        elif not after or after[0] - before[-1] - 1 > limit:
+            found.append(None)
+        else:
+            a, b = before[-1], after[0]
+            found.append(x[a] + (x[b] - x[a]) * (t - a) / (b - a))
+    return found
+
+
+def refuse_endless_lines(params):
+    """A line needs to know how far ahead its end may be."""
+    if params["method"] == "linear" and not params["limit"]:
+        return "'linear' looks ahead: give 'limit', the rows of the longest gap to fill"
+    return None
+
+
+define_ring(Spec(
+    name="gap_fill",
+    summary="Missing values filled: with the last one, or on the line to the next.",
+    shape="window",
+    args=(Arg("x", unit="u"),),
+    params=(
+        Param("method", default="locf", type="text", choices=("locf", "linear"),
+              summary="'linear' looks up to limit rows ahead"),
+        Param("limit", 0, 1_000_000, default=0, type="int64",
+              summary="rows that are filled; 0 is all, for 'locf' alone"),
+    ),
+    returns=Out(unit="u"),
+    nulls="own",
+    cases=({}, {"limit": 1}, {"method": "linear", "limit": 1}, {"method": "linear", "limit": 3}),
+    check=refuse_endless_lines,
+    lookahead=lambda params: params["limit"] if params["method"] == "linear" else 0,
+    definition=gap_fill_by_definition,
+    source="pandas Series.ffill and Series.interpolate",
+    notes="Fills the missing values of rows that are there; rows that are not are a matter of SQL. "
+          "'locf' fills the first limit rows of a gap, 'linear' gaps of at most limit rows, and "
+          "neither what comes before the first value. A line is known only at its end: not for a "
+          "backtest.",
+    bound="8 bytes a row of limit for 'linear'",
+    example="SELECT ts, gap_fill(nullif(price, floor(price)), 'locf', 10) OVER (PARTITION BY symbol "
+            "ORDER BY ts, seq) FROM trades",
+), gap_fill, gap_bytes, gap_fill_loop)

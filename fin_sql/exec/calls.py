@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from fin_sql.abi import Bound
 from fin_sql.columns import Column, arrow_type, column
-from fin_sql.errors import NotStreamableError
+from fin_sql.exec.lookahead import padded
 from fin_sql.exec.standard import FRAMED, LAG, NTH_VALUE, NUMBERS_OF, ROW_NUMBER, bind
 from fin_sql.registry import KERNELS, lookup
 
@@ -132,9 +132,6 @@ class Computed:
         if not self.standard:
             kernel = lookup(call.kernel)
             self.bound: Bound = kernel.bind(**call.params)
-            if kernel.spec.lookahead and kernel.spec.lookahead(self.bound.params):
-                msg = f"{kernel.spec.who} looks ahead of its row and cannot run row by row"
-                raise NotStreamableError(msg)
             self.type = arrow_type(kernel.spec.returns)
             self._readers = [
                 _reader(name, arg.type, f"{kernel.spec.who}: argument '{arg.name}'")
@@ -188,8 +185,10 @@ class Computed:
             return bind(FRAMED[name, "rows"], **given), None
         return bind(FRAMED[name, "range"], **{**given, "time_back": frame.start}), order_by[0]
 
-    def columns(self, rows: pa.RecordBatch) -> list[Column]:
-        """Its arguments as cells."""
+    def columns(self, rows: pa.RecordBatch, more: int = 0) -> list[Column]:
+        """Its arguments as cells; of a kernel that looks ahead with missing rows behind them."""
+        if more:
+            rows = pa.record_batch({name: padded(rows[name], more) for name in self.call.args})
         if not self.standard:
             return [read(rows) for read in self._readers]
         arrays = [rows[name] for name in self.call.args]

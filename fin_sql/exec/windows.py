@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from fin_sql.columns import ARROW_TYPES, Slots, column
 from fin_sql.errors import (
     KernelError,
+    NotStreamableError,
     OrderError,
     SqlError,
     StateVersionError,
@@ -20,6 +22,7 @@ from fin_sql.errors import (
 from fin_sql.exec.calls import Call, Computed
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.last import LastPlaces, last_peers
+from fin_sql.exec.lookahead import rows_ahead, run_whole
 from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
 from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
@@ -41,6 +44,7 @@ class KernelWindow(Operator):
         fetch: asked for keys that may have been evicted (a binary array), gives CHANGES.
         cancel: a flag that stops it from another thread.
         threads: that the calls are spread over; the results are the same.
+        whole: all rows come in one batch, so that calls may look ahead.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class KernelWindow(Operator):
         fetch: Callable[[pa.Array], pa.RecordBatch] | None = None,
         cancel: Cancel | None = None,
         threads: int = 1,
+        whole: bool = False,
     ) -> None:
         self.calls = tuple(calls)
         self.partition_by, self.order_by = tuple(partition_by), tuple(order_by)
@@ -65,6 +70,9 @@ class KernelWindow(Operator):
         self._computed: dict[int, Computed] = {}  # equal calls are computed once
         for call in self.calls:
             computed = Computed(call, schema, self.order_by)
+            if rows_ahead(computed.bound) and not whole:
+                msg = f"{computed.bound.kernel.spec.who} looks ahead and cannot run row by row"
+                raise NotStreamableError(msg)
             part = semantic_id(*computed.identity, *where)
             self._parts.append(part)
             self._computed[part] = computed
@@ -138,9 +146,12 @@ class KernelWindow(Operator):
         computed, states = self._computed[part], self._states[part]
         found = []
         for begin, length in stretches:
-            columns = computed.columns(batch.slice(begin, length))
-            of_rows = slots.slice(begin, length)
-            found.append(states.run(columns, of_rows, self.cancel, begin))
+            rows, of_rows = batch.slice(begin, length), slots.slice(begin, length)
+            if rows_ahead(computed.bound):
+                columns = partial(computed.columns, rows)
+                found.append(run_whole(states, columns, of_rows, self.cancel))
+            else:
+                found.append(states.run(computed.columns(rows), of_rows, self.cancel, begin))
             if begin + length < len(batch):
                 states.clear_all(slots.slice(begin + length, 1))
         return computed.finish(found[0] if len(found) == 1 else pa.concat_arrays(found))

@@ -26,7 +26,7 @@ def explained(
         line += f"  ({join_plan(node, layouts).words()})"
     elif isinstance(node, KernelWindow):
         lie = window_lie(node, layouts)
-        line += f"  (order: {lie.known})"
+        line += f"  (order: {lie.known}{', looks ahead' if node.looks_ahead else ''})"
     elif isinstance(node, Relational) and node.ordered:
         line += "  (keeps the order of its first input)"
     if counted is not None:

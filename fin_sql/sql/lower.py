@@ -212,6 +212,7 @@ class Run:
             node.order_by,
             cancel=self.cancel,
             threads=self.threads,
+            whole=node.looks_ahead,
         )
         texts = _text_arguments(node)
         rows = self.stream(node.input)
@@ -221,11 +222,12 @@ class Run:
         if not lie.keyed:
             yield from self._window_over_sorted(node, operator, stream, total=lie.total)
             return
-        if operator.needs_whole_ties:
+        if node.looks_ahead:
+            stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], node))
+        elif operator.needs_whole_ties:
             keys = () if lie.verdict is Verdict.TIME else node.partition_by
             if lie.verdict is Verdict.WITHIN:
-                spool = Spool(node.input.schema, self.memory_limit)
-                stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], spool))
+                stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], node))
             else:
                 stream = whole_ties(stream, (*keys, *node.order_by))
         try:
@@ -256,7 +258,8 @@ class Run:
         )
         rows = table.select(needed).take(order).combine_chunks().to_batches()[0]
         found = []
-        step = len(rows) if operator.needs_whole_ties else self.batch_rows
+        whole = operator.needs_whole_ties or node.looks_ahead
+        step = len(rows) if whole else self.batch_rows
         try:
             for begin in range(0, len(rows), step):
                 for piece in operator.process(0, Piece(rows.slice(begin, step))):
@@ -452,8 +455,8 @@ def _text_arguments(node: KernelWindow) -> set[str]:
     }
 
 
-def _one_batch(batches: list[pa.RecordBatch], spool: Spool) -> list[pa.RecordBatch]:
-    table = pa.Table.from_batches(batches, spool.schema).combine_chunks()
+def _one_batch(batches: list[pa.RecordBatch], node: KernelWindow) -> list[pa.RecordBatch]:
+    table = pa.Table.from_batches(batches, node.input.schema).combine_chunks()
     return table.to_batches() if table.num_rows else []
 
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from fin_sql.errors import SqlError
 from fin_sql.exec.calls import Call
+from fin_sql.exec.lookahead import rows_ahead
+from fin_sql.registry import KERNELS
 
 
 class Node(Protocol):
@@ -192,6 +194,14 @@ class KernelWindow(OverOne):
             pa.field(call.name, kind) for call, kind in zip(self.calls, self.types, strict=True)
         ]
         return pa.schema([*self.input.schema, *found])
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a call needs rows behind its own."""
+        return any(
+            call.kernel in KERNELS and rows_ahead(KERNELS[call.kernel].bind(**call.params))
+            for call in self.calls
+        )
 
     def label(self) -> str:
         calls = ", ".join(_called(call) for call in self.calls)
