@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fin_sql.abi cimport (
-    EMIT, GROW, MAX_ARGS, MAX_OUTS, MISSING, NO_MEMORY, REJECTED, TOO_LARGE,
+    ABSENT, EMIT, GROW, MAX_ARGS, MAX_OUTS, MISSING, NO_MEMORY, REJECTED, TOO_LARGE,
     Bound, Room, Rows, cell, drive, step_fn,
 )
 from fin_sql._loops cimport BLOCK, Scratch, absorb, allocate, find_missing, finish, follow, release
@@ -319,6 +319,10 @@ cdef class States:
                 code = self.c.step(NULL, self.bound.p, x, found + ends[i] * n_outs)
                 if code < 0:
                     self._raise(code, given, i)
+                if code == ABSENT:
+                    emitted[i] = 0
+                    memset(found + ends[i] * n_outs, 0,
+                           (ends[i + 1] - ends[i]) * n_outs * sizeof(cell))
         leaves = [pa.allocate_buffer(total * 8) for _ in out.fields]
         cdef cell* leaf
         for k in range(n_outs):
