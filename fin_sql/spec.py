@@ -216,7 +216,6 @@ class Spec:
         form_of: the kernel that this one is another form of, as an aggregate or in other units.
         version: raise it when the state's layout or meaning changes.
         tolerance: relative tolerance against the definition.
-        family: where docs list it; its module, where this is empty.
     """
 
     name: str
@@ -240,7 +239,6 @@ class Spec:
     form_of: str = ""
     version: int = 1
     tolerance: float = 1e-10
-    family: str = ""
 
     @property
     def who(self) -> str:
