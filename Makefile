@@ -22,7 +22,7 @@ help:
 	@echo 'make package  sdist, wheel from the sdist, an empty environment, the README in it'
 	@echo 'make bench    what every kernel costs, beside a copy and beside Polars'
 	@echo 'make bench-peers  queries from Parquet beside DuckDB, Polars and pandas (some minutes)'
-	@echo 'make docs     print docs/functions.md'
+	@echo 'make docs     print docs/functions.md and docs/kernels'
 	@echo 'make clean    remove what the others made'
 	@echo
 	@echo 'PYTHON=python3.12 takes another Python; ARGS="-k ewma" goes on to pytest or to the demo.'
@@ -42,7 +42,7 @@ lint: build/.built .venv/.dev
 	@files=$$(find $(ROOMS) -name '*.py' -o -name '*.pyi' | wc -l); \
 	grep -qx "Success: no issues found in $$((files)) source files" build/mypy.txt || \
 	{ echo "mypy should have passed $$((files)) files"; exit 1; }
-	$(BIN)/python -m fin_sql.docs --check docs/functions.md
+	$(BIN)/python -m fin_sql.pages --check docs
 
 checked: build/.built .venv/.dev
 	@# a module whose source is gone would still be loaded
@@ -64,7 +64,7 @@ bench-peers: build/.built .venv/.dev
 	$(BIN)/python -m pytest -q -s -m bench $(ARGS) tests/bench/test_peers.py
 
 docs: build/.built .venv/.ready
-	$(BIN)/python -m fin_sql.docs docs/functions.md
+	$(BIN)/python -m fin_sql.pages docs
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -30,6 +30,7 @@ CATALOGUE = pa.schema(
         ("output", pa.string()),
         ("summary", pa.string()),
         ("source", pa.string()),
+        ("form_of", pa.string()),
         ("example", pa.string()),
     ]
 )
@@ -37,6 +38,8 @@ CATALOGUE = pa.schema(
 
 def functions() -> pa.Table:
     """Every function: name, family, kind, arguments, output, summary, source and example.
+
+    `form_of` names the kernel that a function is another form of: an aggregate, or other units.
 
     Shapes: one row a function, ordered by family and name; arguments are a list of structs with
     the type, unit and default of each.
@@ -51,6 +54,7 @@ def functions() -> pa.Table:
             "output": spec.returns.sql(),
             "summary": spec.summary,
             "source": spec.source,
+            "form_of": spec.form_of or None,
             "example": spec.example,
         }
         for family, kind, spec in entries()

@@ -1,11 +1,9 @@
-"""docs/functions.md, printed from the registry."""
+"""A function in words, from what the registry knows of it."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import inspect
 
-from fin_sql.catalogue import entries
 from fin_sql.spec import SQL_TYPES, Arg, Param, Spec
 
 TITLES = {
@@ -39,6 +37,8 @@ def describe(spec: Spec, kind: str) -> list[str]:
         spec.summary,
         "",
     ]
+    if spec.definition is not None and spec.definition.__doc__:
+        lines += [f"Formula: {inspect.cleandoc(spec.definition.__doc__)}", ""]
     if spec.args:
         lines += ["| argument | type | unit | allowed | default |", "|---|---|---|---|---|"]
         lines += [
@@ -56,7 +56,7 @@ def describe(spec: Spec, kind: str) -> list[str]:
         lines += [spec.notes, ""]
     if spec.bound:
         lines += [f"State: {spec.bound}.", ""]
-    lines += ["```sql", spec.example, "```", "", f"Source: {spec.source}.", ""]
+    lines += [f"Source: {spec.source}.", "", "```sql", spec.example, "```", ""]
     return lines
 
 
@@ -64,38 +64,3 @@ def _default(part: Arg | Param) -> str:
     if part.required:
         return ""
     return "`NULL`" if part.default is None else f"`{str(part.default).lower()}`"
-
-
-def page() -> str:
-    """docs/functions.md."""
-    lines = [
-        "# Functions",
-        "",
-        "Printed from the registry by `python -m fin_sql.docs docs/functions.md`; do not edit.",
-        "Units are products of letters; what is scaled with `p` in, comes out scaled as the unit",
-        "of the output says. Constants must not change within a call.",
-        "",
-    ]
-    family = ""
-    for name, kind, spec in entries():
-        if name != family:
-            family = name
-            lines += [f"## {title(family)}", ""]
-        lines += describe(spec, kind)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def main(arguments: list[str]) -> int:
-    """Print the page into a file; with --check only compare it."""
-    check = "--check" in arguments
-    target = Path(next(a for a in arguments if not a.startswith("-")))
-    if check and target.read_text() != page():
-        sys.stderr.write(f"{target} is stale; run: python -m fin_sql.docs {target}\n")
-        return 1
-    if not check:
-        target.write_text(page())
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -52,13 +52,9 @@ class KernelFunction:
         given, bound = self._call(values, params)
         keys = _named(by)
         slots = Keys().intern(list(keys.values()), len(given[0]))
-        states = States(bound)
         if self.spec.shape != "aggregate":
-
-            def columns(more: int) -> list[Column]:
-                return columns_of(self.spec, [padded(array, more) for array in given])
-
-            return run_whole(states, columns, slots, None)
+            return run_columns(bound, given, slots)
+        states = States(bound)
         states.fold(columns_of(self.spec, given), slots)
         found = states.values(slots.top)
         if by is None:
@@ -180,6 +176,15 @@ def columns_of(spec: Spec, values: Sequence[Any]) -> list[Column]:
         column(value, arg.type, f"{spec.who}: argument '{arg.name}'")
         for arg, value in zip(spec.args, values, strict=True)
     ]
+
+
+def run_columns(bound: Bound, given: Sequence[pa.Array], slots: Slots) -> pa.Array:
+    """The output of a scalar or window kernel for each row of whole columns."""
+
+    def columns(more: int) -> list[Column]:
+        return columns_of(bound.kernel.spec, [padded(array, more) for array in given])
+
+    return run_whole(States(bound), columns, slots, None)
 
 
 def with_defaults(

@@ -12,8 +12,7 @@ import fin_sql.udfs  # noqa: F401  fills the registry
 from fin_sql.abi import Bound, Kernel
 from fin_sql.columns import ARROW_TYPES, Slots, arrow_type
 from fin_sql.errors import FinSqlError, SqlError
-from fin_sql.exec.lookahead import padded, run_whole
-from fin_sql.kernel import columns_of
+from fin_sql.kernel import columns_of, run_columns
 from fin_sql.registry import KERNELS
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.states import States
@@ -113,12 +112,7 @@ def _window(ctx: SessionContext, kernel: Kernel) -> None:
             columns, bound = _split(kernel, values)
             if bound is None:
                 return pa.nulls(0, arrow_type(kernel.spec.returns))
-            return run_whole(
-                States(bound),
-                lambda more: columns_of(kernel.spec, [padded(c, more) for c in columns]),
-                Slots.single(num_rows),
-                None,
-            )
+            return run_columns(bound, columns, Slots.single(num_rows))
 
     kind = arrow_type(kernel.spec.returns)
     ctx.register_udwf(udwf(Partition, _types(kernel), kind, "immutable", kernel.spec.name))

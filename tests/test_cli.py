@@ -68,7 +68,10 @@ def test_functions_as_json(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("bolinger_bands",), "unknown function 'bolinger_bands'; did you mean 'bollinger_bands'?"),
+        (
+            ("donchian_chanel",),
+            "unknown function 'donchian_chanel'; did you mean 'donchian_channel'?",
+        ),
         (("--family", "momentun"), "unknown family 'momentun'; did you mean 'momentum'?"),
     ],
 )

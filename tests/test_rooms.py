@@ -32,12 +32,14 @@ ROOMS = {
         ["errors", "abi", "exec", "catalog", "sql", "session"],
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
-    "docs": (["fin_sql.docs"], ["spec", "catalogue"]),
+    "docs": (["fin_sql.docs"], ["spec"]),
     # The kit runs kernels in SQL too: it is an edge, as the command line is.
     "testing": (
         ["fin_sql.testing"],
         ["errors", "spec", "registry", "abi", "exec", "kernel", "session", "context"],
     ),
+    # Its examples run: an edge, as the command line is.
+    "pages": (["fin_sql.pages"], ["spec", "catalogue", "context", "docs", "testing"]),
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],
         ["errors", "registry", "catalogue", "docs", "sql", "session", "context", "testing"],

@@ -1,8 +1,8 @@
 # The rows of a group in order of time, for aggregates that need it; header only.
 #
 # GROUP BY hands rows to partial groups in any turn, and the groups to each other: what depends on
-# the order keeps its rows. Rows that come in order are summed up on the way by their kernel; `stale`
-# says that one did not, and that the sum is to be made anew from the rows.
+# the order keeps its rows. Rows that come in order are summed up on the way by their kernel, and
+# `stale` says that one did not, and that the sum is to be made anew from the rows.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memmove
 

@@ -66,6 +66,22 @@ class Subject:
         return self.spec.definition(*columns, **self.bound.params)
 
 
+def first_value_row(name: str) -> int | None:
+    """The row, from 1, at which a window kernel with its defaults has its first value.
+
+    None where it depends on the data, or where a parameter has no default.
+    """
+    kernel = lookup(name)
+    if any(param.required for param in kernel.spec.params):
+        return None
+    rows = set()
+    for seed in range(3):
+        subject = Subject(kernel, {}, seed)
+        there = subject.run(subject.draw(1_000, missing=0.0)).is_valid()
+        rows.add(pc.index(there, True).as_py() + 1)
+    return rows.pop() if len(rows) == 1 and rows != {0} else None
+
+
 Law = Callable[[Subject], None]
 LAWS: list[tuple[Law, Callable[[Kernel], bool]]] = []
 

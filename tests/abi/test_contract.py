@@ -172,9 +172,9 @@ def test_a_name_is_taken_once():
             "vpin(volume, side, bucket_volume, n_buckets = 50), was given 1 columns",
         ),
         (
-            lambda: apply("bolinger_bands", [1.0]),
+            lambda: apply("donchian_chanel", [1.0]),
             fin_sql.UnknownNameError,
-            "unknown kernel 'bolinger_bands'; did you mean 'bollinger_bands'?",
+            "unknown kernel 'donchian_chanel'; did you mean 'donchian_channel'?",
         ),
         (
             lambda: apply("ewma", [1.0], 0.5, alpah=1),
@@ -219,7 +219,7 @@ def test_a_wrong_call_gets_one_clear_message(call, error, message):
         ("ewma(x, x, false) OVER (ORDER BY x)", "parameter 'alpha' must be one constant, was"),
         ("ewma('a', 0.5, false) OVER (ORDER BY x)", "(Float64, Float64, Boolean)"),
         ("ewma(x, 0.5) OVER (ORDER BY x)", "(Float64, Float64, Boolean)"),
-        ("bolinger_bands(x, 0.5, false) OVER (ORDER BY x)", "Did you mean 'bollinger_bands'"),
+        ("donchian_chanel(x, 0.5, false) OVER (ORDER BY x)", "Did you mean 'donchian_channel'"),
     ],
 )
 def test_a_wrong_call_in_sql_says_the_same(sql, message):

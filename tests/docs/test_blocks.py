@@ -41,7 +41,10 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-def test_functions_page_is_fresh():
-    from fin_sql.docs import page
+def test_printed_pages_are_fresh():
+    from fin_sql.pages import pages
 
-    assert (ROOT / "docs" / "functions.md").read_text() == page()
+    made = pages()
+    for name, text in made.items():
+        assert (ROOT / "docs" / name).read_text() == text, name
+    assert {f"kernels/{p.name}" for p in (ROOT / "docs" / "kernels").iterdir()} < {*made}
