@@ -177,8 +177,8 @@ define_aggregate(Spec(
     definition=twap_by_definition,
     source="Previous-tick integral of the price over time, divided by the time",
     notes="One row gives its price, rows of one time their mean. Rows must come in order of time: "
-          "NULL once one goes back. An end_ts before the last row adds nothing. The mean of equally "
-          "spaced bars, also called TWAP, is avg(price).",
+          "NULL once one goes back. An end_ts before the last row adds nothing. The mean of bars "
+          "of equal length, also called TWAP, is avg(price).",
     bound="72 bytes a group",
     example="SELECT ts, twap(price, ts, TIMESTAMP '1970-01-01') OVER (PARTITION BY symbol "
             "ORDER BY ts, seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) FROM trades",

@@ -1,5 +1,6 @@
 """Risk: what can be lost."""
 
+from math import fsum
 from statistics import NormalDist
 
 from libc.stdint cimport int64_t
@@ -10,7 +11,7 @@ from fin_sql.abi cimport (
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._sorted cimport SortedWindow, ranked_quantile, sorted_bytes, sorted_push
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
-from fin_sql.udfs._textbook import mean, quantile, trailing
+from fin_sql.udfs._textbook import quantile, trailing
 
 
 # ---------------------------------------------------------------- cusum
@@ -46,8 +47,6 @@ cdef void cusum_loop(Rows* r) noexcept nogil:
 
 def cusum_by_definition(x, target, k, h, reset):
     """The largest sum of any run of rows up to this one, of what exceeds the target by k."""
-    from math import fsum
-
     found, pos_from, neg_from = [], 0, 0
     for t in range(len(x)):
         over = [v - target - k for v in x[:t + 1]]
@@ -160,8 +159,8 @@ cdef void historical_cvar_loop(Rows* r) noexcept nogil:
 def historical_cvar_by_definition(pnl, alpha, window):
     """The mean of what lies at or below the alpha-quantile (type 7), with its sign turned."""
     def tail(v):
-        limit = quantile(v, alpha)
-        return -mean([u for u in v if u <= limit])
+        worst = [u for u in v if u <= quantile(v, alpha)]
+        return -fsum(worst) / len(worst)
 
     return trailing(pnl, window, tail)
 

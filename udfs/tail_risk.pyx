@@ -52,8 +52,8 @@ cdef bint fit_pareto(const double* y, int64_t n, Pareto* best) noexcept nogil:
 
     Beyond xi = -1 the likelihood has no bound. Every maximum lies below Grimshaw's limit.
     """
-    cdef double s = -25.0, before = -26.0, slope, last = -1.0, low, high, middle, top = 0.0
-    cdef double least = y[0]
+    cdef double s = -25.0, before = -26.0, slope, last = -1.0, low, high, middle
+    cdef double least = y[0], top = 0.0
     cdef Pareto fit
     cdef int64_t i
     cdef int _k
@@ -85,7 +85,7 @@ cdef bint fit_pareto(const double* y, int64_t n, Pareto* best) noexcept nogil:
 
 
 def pareto_by_definition(y):
-    """Shape and scale of the highest maximum of the likelihood with xi > -1: a grid, then thirds."""
+    """Shape and scale of the highest maximum of the likelihood with xi > -1: grid, then thirds."""
     from math import exp as e, log as ln, log1p as ln1p
 
     def fit(s):
@@ -238,6 +238,7 @@ define_aggregate(Spec(
           "alpha is not beyond the threshold, and where the likelihood has no maximum; es is NULL "
           "from xi = 1 on, as that mean is infinite. Each value costs a sort of the group.",
     bound="8 bytes a value",
-    example="SELECT symbol, evt_pot_var(pnl, 0.01, 0.95, 0) FROM (SELECT symbol, price - lag(price) "
-            "OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl FROM trades) GROUP BY symbol",
+    example="SELECT symbol, evt_pot_var(pnl, 0.01, 0.95, 0) FROM (SELECT symbol, price - "
+            "lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl FROM trades) "
+            "GROUP BY symbol",
 ), evt_take, evt_value, evt_merge, sizeof(Losses), NULL, True)
