@@ -4,8 +4,11 @@ from libc.math cimport asinh, exp, expm1, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from fin_sql.abi cimport ABSENT, EMIT, cell, define_aggregate, define_scalar, define_window
+from fin_sql.abi cimport (
+    ABSENT, EMIT, GROW, cell, define_aggregate, define_scalar, define_window,
+)
 from fin_sql.spec import Arg, Out, Param, Spec
+from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import mean
 
@@ -23,11 +26,11 @@ cdef inline int vwap_move(Vwap* s, double price, double volume, int sign) noexce
     if volume < 0.0:
         return EMIT
     s.rows += sign
-    if not isfinite(price * volume):
+    if isfinite(price * volume):
+        sum_add(&s.traded, sign * price * volume)
+        sum_add(&s.volume, sign * volume)
+    else:
         s.beyond += sign
-        return EMIT
-    sum_add(&s.traded, sign * price * volume)
-    sum_add(&s.volume, sign * volume)
     if s.rows == 0:
         memset(s, 0, sizeof(Vwap))
     return EMIT
@@ -85,14 +88,10 @@ define_aggregate(Spec(
 
 # ---------------------------------------------------------------- twap
 
-cdef struct Twap:
-    int64_t rows
-    int64_t first               # time of the first row
-    int64_t last
-    double price                # of the last row
+cdef struct Twap:               # followed by its rows: time, price
+    Ordered rows
     Sum area                    # price times ns
     Sum prices
-    bint astray                 # a row went back in time: NULL from there on
 
 
 cdef inline double elapsed(int64_t since, int64_t until) noexcept nogil:
@@ -100,54 +99,52 @@ cdef inline double elapsed(int64_t since, int64_t until) noexcept nogil:
     return <double> (<uint64_t> until - <uint64_t> since)
 
 
+cdef inline void held_until(Twap* s, const cell* row, int64_t until) noexcept nogil:
+    """Let the price of a row count until a time."""
+    sum_add(&s.area, row[1].f * elapsed(row[0].i, until))
+
+
 cdef int twap(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Twap* s = <Twap*> state
-    if s.rows == 0:
-        s.first = x[1].i
-    elif x[1].i < s.last:
-        s.astray = True
-    else:
-        sum_add(&s.area, s.price * elapsed(s.last, x[1].i))
-    s.rows += 1
-    s.last = x[1].i
-    s.price = x[0].f
+    cdef const cell* rows = ordered_rows(state, sizeof(Twap))
+    if ordered_add(&s.rows, sizeof(Twap), 1, x[1].i, x) == GROW:
+        return GROW
+    if s.rows.n > 1 and not s.rows.stale:
+        held_until(s, rows + 2 * (s.rows.n - 2), x[1].i)
     sum_add(&s.prices, x[0].f)
     return EMIT
 
 
 cdef int twap_value(const void* state, const cell* p, cell* out) noexcept nogil:
     cdef const Twap* s = <const Twap*> state
-    cdef int64_t end = max(s.last, p[0].i) if p[0].i else s.last
-    if s.rows == 0 or s.astray:
+    cdef const cell* rows = ordered_rows(state, sizeof(Twap))
+    cdef const cell* last = rows + 2 * (s.rows.n - 1)
+    cdef Twap anew
+    cdef int64_t i, end
+    if s.rows.n == 0:
         return ABSENT
-    if end == s.first:
-        out[0].f = sum_value(&s.prices) / s.rows
+    memset(&anew, 0, sizeof(Twap))
+    anew.area = s.area
+    if s.rows.stale:
+        memset(&anew, 0, sizeof(Twap))
+        for i in range(1, s.rows.n):
+            held_until(&anew, rows + 2 * (i - 1), rows[2 * i].i)
+    end = max(last[0].i, p[0].i) if p[0].i else last[0].i
+    if end == rows[0].i:
+        out[0].f = sum_value(&s.prices) / <double> s.rows.n
     else:
-        out[0].f = (sum_value(&s.area) + s.price * elapsed(s.last, end)) / elapsed(s.first, end)
+        out[0].f = ((sum_value(&anew.area) + last[1].f * elapsed(last[0].i, end))
+                    / elapsed(rows[0].i, end))
     return EMIT
 
 
 cdef int twap_merge(void* state, const void* other, const cell* p) noexcept nogil:
     cdef Twap* s = <Twap*> state
-    cdef Twap late = (<const Twap*> other)[0]
-    if late.rows == 0:
-        return EMIT
-    if s.rows == 0:
-        s[0] = late
-        return EMIT
-    if late.first < s.last:
-        s[0], late = late, s[0]
-    if late.first < s.last and not (s.astray or late.astray):
-        return -1
-    sum_add(&s.area, s.price * elapsed(s.last, late.first))
-    sum_add(&s.area, late.area.total)
-    sum_add(&s.area, late.area.lost)
-    sum_add(&s.prices, late.prices.total)
-    sum_add(&s.prices, late.prices.lost)
-    s.rows += late.rows
-    s.last = late.last
-    s.price = late.price
-    s.astray |= late.astray
+    cdef const Twap* o = <const Twap*> other
+    if ordered_merge(&s.rows, &o.rows, sizeof(Twap), 1) == GROW:
+        return GROW
+    sum_add(&s.prices, o.prices.total)
+    sum_add(&s.prices, o.prices.lost)
     return EMIT
 
 
@@ -157,6 +154,8 @@ def twap_by_definition(price, ts, end_ts):
 
     if not price:
         return None
+    order = sorted(range(len(ts)), key=lambda i: ts[i])
+    price, ts = [price[i] for i in order], [ts[i] for i in order]
     ends = [*ts[1:], max(ts[-1], end_ts)]
     spans = [end - begin for begin, end in zip(ts, ends)]
     if sum(spans) == 0:
@@ -173,16 +172,15 @@ define_aggregate(Spec(
                   summary="until when the last price counts; 0 is its own time, for no weight"),),
     returns=Out(unit="p"),
     cases=({}, {"end_ts": 1_767_603_600_000_000_000}, {"end_ts": 1_767_600_010_000_000_000}),
-    errors={-1: "parts of a group overlap in time; call it OVER (PARTITION BY ... ORDER BY ts)"},
     definition=twap_by_definition,
     source="Previous-tick integral of the price over time, divided by the time",
-    notes="One row gives its price, rows of one time their mean. Rows must come in order of time: "
-          "NULL once one goes back. An end_ts before the last row adds nothing. The mean of bars "
-          "of equal length, also called TWAP, is avg(price).",
-    bound="72 bytes a group",
+    notes="One row gives its price, rows of one time their mean. Rows may come in any order. An "
+          "end_ts before the last row adds nothing. The mean of bars of equal length, also called "
+          "TWAP, is avg(price).",
+    bound="16 bytes a row of the group: its rows are kept, as partial groups meet in any order",
     example="SELECT ts, twap(price, ts, TIMESTAMP '1970-01-01') OVER (PARTITION BY symbol "
             "ORDER BY ts, seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) FROM trades",
-), twap, twap_value, twap_merge, sizeof(Twap))
+), twap, twap_value, twap_merge, sizeof(Twap) + 4 * 2 * sizeof(cell), NULL, True)
 
 
 # ---------------------------------------------------------------- pov

@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 from fin_sql.abi cimport ABSENT, EMIT, GROW, NO_MEMORY, Room, cell, define_aggregate
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._sorted cimport ranked_quantile
+from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import mean, quantile
 
 
@@ -242,3 +243,93 @@ define_aggregate(Spec(
             "lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl FROM trades) "
             "GROUP BY symbol",
 ), evt_take, evt_value, evt_merge, sizeof(Losses), NULL, True)
+
+
+# ---------------------------------------------------------------- historical_var_agg and cvar
+
+cdef inline int of_ranked(const void* state, const cell* p, bint beyond, cell* out) noexcept nogil:
+    """The quantile of the values, or the mean of what is at or below it."""
+    cdef const Losses* s = <const Losses*> state
+    cdef double* ranked
+    cdef Sum tail
+    cdef int64_t k = 0
+    cdef double level
+    if s.n == 0:
+        return ABSENT
+    ranked = <double*> malloc(s.n * sizeof(double))
+    if ranked == NULL:
+        return NO_MEMORY
+    memcpy(ranked, s + 1, s.n * sizeof(double))
+    qsort(ranked, s.n, sizeof(double), ascending)
+    level = ranked_quantile(ranked, s.n, p[0].f)
+    out[0].f = -level
+    if beyond:
+        level = ranked[<int64_t> ((s.n - 1) * p[0].f)]
+        tail.total = tail.lost = 0.0
+        while k < s.n and ranked[k] <= level:   # ties with the last one included
+            sum_add(&tail, ranked[k])
+            k += 1
+        out[0].f = -sum_value(&tail) / <double> k
+    free(ranked)
+    return EMIT
+
+
+cdef int historical_var_value(const void* state, const cell* p, cell* out) noexcept nogil:
+    return of_ranked(state, p, False, out)
+
+
+cdef int historical_cvar_value(const void* state, const cell* p, cell* out) noexcept nogil:
+    return of_ranked(state, p, True, out)
+
+
+def historical_var_agg_by_definition(pnl, alpha):
+    """The alpha-quantile (type 7) of the values, with its sign turned."""
+    return -quantile(pnl, alpha) if pnl else None
+
+
+def historical_cvar_agg_by_definition(pnl, alpha):
+    """The mean of what lies at or below the alpha-quantile, with its sign turned."""
+    worst = [v for v in pnl if v <= quantile(pnl, alpha)]
+    return -mean(worst) if worst else None
+
+
+ALPHA = Param("alpha", 0.0, 1.0, open_low=True, open_high=True, default=0.05,
+              summary="tail probability, not the confidence")
+PNL = (
+    "(SELECT symbol, price - lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl "
+    "FROM trades)"
+)
+
+define_aggregate(Spec(
+    name="historical_var_agg",
+    form_of="historical_var",
+    family="risk",
+    summary="Value at risk of a group: the loss that a share alpha of its rows exceeded.",
+    shape="aggregate",
+    args=(Arg("pnl", unit="u"),),
+    params=(ALPHA,),
+    returns=Out(unit="u"),
+    cases=({}, {"alpha": 0.3}, {"alpha": 0.7}),
+    definition=historical_var_agg_by_definition,
+    source="Jorion (2006), Value at Risk, 3rd ed., ch. 10; quantile type 7",
+    notes="Positive is a loss. Each value costs a sort of the group.",
+    bound="8 bytes a value",
+    example=f"SELECT symbol, historical_var_agg(pnl, 0.05) FROM {PNL} GROUP BY symbol",
+), evt_take, historical_var_value, evt_merge, sizeof(Losses), NULL, True)
+
+define_aggregate(Spec(
+    name="historical_cvar_agg",
+    form_of="historical_cvar",
+    family="risk",
+    summary="Expected shortfall of a group: the mean loss in the worst share alpha of its rows.",
+    shape="aggregate",
+    args=(Arg("pnl", unit="u"),),
+    params=(ALPHA,),
+    returns=Out(unit="u"),
+    cases=({}, {"alpha": 0.3}, {"alpha": 0.7}),
+    definition=historical_cvar_agg_by_definition,
+    source="Rockafellar and Uryasev (2000), Journal of Risk 2(3)",
+    notes="Positive is a loss. Each value costs a sort of the group.",
+    bound="8 bytes a value",
+    example=f"SELECT symbol, historical_cvar_agg(pnl, 0.05) FROM {PNL} GROUP BY symbol",
+), evt_take, historical_cvar_value, evt_merge, sizeof(Losses), NULL, True)

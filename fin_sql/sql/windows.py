@@ -13,7 +13,7 @@ from fin_sql.errors import FinSqlError
 from fin_sql.exec.calls import STANDARD, Call, Frame, standard_type, supports
 from fin_sql.registry import KERNELS
 from fin_sql.sql.calls import CallSite, kernel_call
-from fin_sql.sql.names import Rewriter, Written
+from fin_sql.sql.names import Rewriter, Written, literal
 from fin_sql.sql.plan import ORDINAL, KernelWindow, Node, Output, Project, Relational
 from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text, quoted
@@ -314,11 +314,19 @@ class Windows:
 
     def _foreign(self, site: CallSite, window: Over, rewriter: Rewriter) -> str:
         """The call as DataFusion is given it; rows of equal order keep the input's."""
-        lift, rewriter.lift = rewriter.lift, None
         opening = site.span[0] + 1
         close = self.text.closing[opening]
-        rewriter.lift = lift
-        inside = rewriter.write((opening + 1, close)).sql if close > opening + 1 else ""
+        if site.name in KERNELS:  # defaults and names are ours: DataFusion takes them all in order
+            call = kernel_call(self.text, site, self.constant)
+            params = KERNELS[site.name].spec.params
+            inside = ", ".join(
+                [
+                    *(rewriter.argument(arg).sql for arg in call.args),
+                    *(literal(call.params[p.name], p.type) for p in params),
+                ]
+            )
+        else:
+            inside = rewriter.write((opening + 1, close)).sql if close > opening + 1 else ""
         middle, at = [], close + 1
         while at < site.span[1] and not self.text.tokens[at].says("over"):
             if self.text.tokens[at].says("("):  # of FILTER (WHERE ...)

@@ -9,6 +9,7 @@ import fin_sql
 from fin_sql.errors import KernelError, SqlError
 
 ROWS = 3_000
+SEED = 20261124
 TICKS = pa.array([0, 10, 25, 60])
 QUOTED = [100.0, 101.0, 100.5, 102.0]
 
@@ -59,12 +60,23 @@ def test_twap_merges_parts_that_follow_each_other_in_either_order():
     early.merge(late)
     late.merge(again)
     close([early.value(), late.value()], [100.54166666666667] * 2)
-    with pytest.raises(KernelError, match="overlap in time"):
-        early.merge(again)
 
 
-def test_twap_of_rows_that_go_back_in_time_is_null():
-    assert run("twap", [1.0, 2.0, 3.0], pa.array([5, 4, 9])) == [1.0, None, None]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_twap_of_rows_in_any_order_is_that_of_their_times(threads):
+    close(run("twap", QUOTED[::-1], TICKS[::-1])[-1], 100.54166666666667)
+    price, gaps = np.arange(1.0, 2_001.0), np.full(2_000, 10)
+    turn = np.random.default_rng(SEED).permutation(2_000)
+    ctx = fin_sql.connect(threads=threads)
+    table = pa.table({"p": price[turn], "ts": pa.array(np.cumsum(gaps)[turn], pa.timestamp("ns"))})
+    ctx.register("t", pa.Table.from_batches(table.to_batches(100)))
+    found = ctx.sql("SELECT twap(p, ts) AS y FROM t").to_arrow()["y"].to_pylist()
+    close(found, [np.mean(price[:-1])])
+    running = ctx.sql(
+        "SELECT twap(p, ts) OVER (ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
+        "AS y FROM t ORDER BY ts"
+    )
+    close(running.to_arrow()["y"].to_pylist()[-1], np.mean(price[:-1]))
 
 
 # ---------------------------------------------------------------- pov
