@@ -289,6 +289,6 @@ define_ring(Spec(
           "neither what comes before the first value. A line is known only at its end: not for a "
           "backtest.",
     bound="8 bytes a row of limit for 'linear'",
-    example="SELECT ts, gap_fill(nullif(price, floor(price)), 'locf', 10) OVER (PARTITION BY symbol "
-            "ORDER BY ts, seq) FROM trades",
+    example="SELECT ts, gap_fill(nullif(price, floor(price)), 'locf', 10) OVER (PARTITION BY "
+            "symbol ORDER BY ts, seq) FROM trades",
 ), gap_fill, gap_bytes, gap_fill_loop)

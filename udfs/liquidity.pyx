@@ -405,10 +405,10 @@ define_window(Spec(
     definition=corwin_schultz_spread_by_definition,
     source="Corwin and Schultz (2012), Journal of Finance 67(2), eq. 14 and 18",
     notes="With the close, a gap over night is taken out of the range of both rows together. A "
-          "negative estimate gives 0; a high below its low, one that is not positive, or missing, NULL "
-          "in its row and the next; without a close there is no gap. A "
-          "month's value is the mean over its pairs of days.",
-    example="SELECT symbol, corwin_schultz_spread(high, low, close) OVER (PARTITION BY symbol ORDER "
-            "BY bar) FROM (SELECT symbol, seq / 50 AS bar, max(price) AS high, min(price) AS low, "
+          "negative estimate gives 0; a high below its low, one that is not positive, or missing, "
+          "NULL in its row and the next; without a close there is no gap. A month's value is the "
+          "mean over its pairs of days.",
+    example="SELECT symbol, corwin_schultz_spread(high, low, close) OVER (PARTITION BY symbol "
+            "ORDER BY bar) FROM (SELECT symbol, seq / 50 AS bar, max(price) AS high, min(price) AS low, "
             "last_value(price ORDER BY seq) AS close FROM trades GROUP BY symbol, seq / 50)",
 ), corwin_schultz, sizeof(CorwinSchultz), corwin_schultz_loop)

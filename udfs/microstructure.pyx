@@ -213,8 +213,8 @@ define_window(Spec(
     definition=trade_sign_by_definition,
     source="Lee and Ready (1991), Journal of Finance 46(2)",
     notes="Above the mid a purchase, below a sale; at the mid, and where a quote is missing or "
-          "crossed, by the last different price. A missing price gives NULL. Join the quotes by ASOF; the five seconds of the "
-          "paper were a matter of its data.",
+          "crossed, by the last different price. A missing price gives NULL. Join the "
+          "quotes by ASOF; the five seconds of the paper were a matter of its data.",
     example="SELECT t.ts, trade_sign(t.price, q.bid, q.ask) OVER (PARTITION BY t.symbol ORDER BY "
             "t.ts, t.seq) FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON "
             "t.symbol = q.symbol",

@@ -39,7 +39,6 @@ cdef inline bint is_range(double high, double low) noexcept nogil:
     return low > 0.0 and high >= low
 
 
-
 # ---------------------------------------------------------------- parkinson_vol
 
 cdef int64_t mean_bytes(const cell* p) noexcept nogil:

@@ -1,6 +1,6 @@
 """Rolling statistics beside those of the features: order statistics, pairs, and performance."""
 
-from libc.math cimport isnan, sqrt
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
 from fin_sql.abi cimport ABSENT, EMIT, Rows, cell, define_ring, define_window, drive

@@ -295,6 +295,7 @@ def historical_cvar_agg_by_definition(pnl, alpha):
 
 ALPHA = Param("alpha", 0.0, 1.0, open_low=True, open_high=True, default=0.05,
               summary="tail probability, not the confidence")
+ALPHAS = tuple({"alpha": share} for share in (0.01, 0.02, 0.05, 0.1, 0.9, 0.95, 0.98, 0.99))
 PNL = (
     "(SELECT symbol, price - lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl "
     "FROM trades)"
@@ -309,7 +310,7 @@ define_aggregate(Spec(
     args=(Arg("pnl", unit="u"),),
     params=(ALPHA,),
     returns=Out(unit="u"),
-    cases=({}, {"alpha": 0.3}, {"alpha": 0.7}),
+    cases=ALPHAS,
     definition=historical_var_agg_by_definition,
     source="Jorion (2006), Value at Risk, 3rd ed., ch. 10; quantile type 7",
     notes="Positive is a loss. Each value costs a sort of the group.",
@@ -326,7 +327,7 @@ define_aggregate(Spec(
     args=(Arg("pnl", unit="u"),),
     params=(ALPHA,),
     returns=Out(unit="u"),
-    cases=({}, {"alpha": 0.3}, {"alpha": 0.7}),
+    cases=ALPHAS,
     definition=historical_cvar_agg_by_definition,
     source="Rockafellar and Uryasev (2000), Journal of Risk 2(3)",
     notes="Positive is a loss. Each value costs a sort of the group.",

@@ -2,7 +2,7 @@
 
 from math import pi, sqrt as textbook_sqrt
 
-from libc.math cimport M_PI, fabs, isnan, sqrt
+from libc.math cimport M_PI, fabs, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
