@@ -409,6 +409,7 @@ define_window(Spec(
           "NULL in its row and the next; without a close there is no gap. A month's value is the "
           "mean over its pairs of days.",
     example="SELECT symbol, corwin_schultz_spread(high, low, close) OVER (PARTITION BY symbol "
-            "ORDER BY bar) FROM (SELECT symbol, seq / 50 AS bar, max(price) AS high, min(price) AS low, "
-            "last_value(price ORDER BY seq) AS close FROM trades GROUP BY symbol, seq / 50)",
+            "ORDER BY bar) FROM (SELECT symbol, seq / 50 AS bar, max(price) AS high, "
+            "min(price) AS low, last_value(price ORDER BY seq) AS close "
+            "FROM trades GROUP BY symbol, seq / 50)",
 ), corwin_schultz, sizeof(CorwinSchultz), corwin_schultz_loop)

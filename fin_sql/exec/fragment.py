@@ -247,4 +247,5 @@ def plain_message(error: BaseException) -> str:
     """What DataFusion says, without its layers and the frames beneath."""
     text = str(error).split("\nbacktrace:")[0].strip()
     text = _PREFIX.sub("", text).strip().replace("__in.", "")
+    text = text.replace("\nValid fields are __one.", "")  # of a SELECT without FROM
     return _FLAT.sub(r"\1.\2", text)

@@ -283,9 +283,12 @@ class Binder:
 
     def _select(self, select: Select, query: Query) -> Node:
         if select.source is None:
-            sql = self.text.written(*query.body.span)
-            return self._sorted(self.relational(sql, {}), query)
-        relation = bind_source(self, select.source)
+            span = query.body.span
+            if not concerns(self.text, *span, leave_windows=self.known.leave_windows):
+                return self._sorted(self.relational(self.text.written(*span), {}), query)
+            relation = Relation(self.relational("SELECT 1 AS __one", {}), ())
+        else:
+            relation = bind_source(self, select.source)
         if select.where:
             relation = self.filtered(relation, select.where)
         windows = Windows(
@@ -327,6 +330,8 @@ class Binder:
         found: list[tuple[str, Written, bool]] = []
         for item in select.items:
             if item.star is not None:
+                if select.source is None:
+                    self.text.fail("SELECT * needs a FROM", *item.span)
                 found += self._star(item.star, item.span, relation, rewriter)
                 continue
             written = rewriter.write(item.span)

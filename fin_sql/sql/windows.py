@@ -202,7 +202,7 @@ class Windows:
             or tokens[i].says("rows", "range", "groups")
         ]  # fmt: skip
         partition, order, frame = base.partition, base.order, base.frame
-        for at, stop in zip(marks, [*marks[1:], end], strict=True):
+        for at, stop in zip(marks, [*marks[1:], end], strict=False):
             if tokens[at].says("partition"):
                 parts = self.text.split(at + 2, stop, ",")
                 partition = tuple(rewriter.write(part) for part in parts)

@@ -82,8 +82,10 @@ def off(value):
         return {name: off(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [off(inner) for inner in value]
-    if isinstance(value, bool) or value is None:
+    if value is None:
         return value
+    if isinstance(value, (bool, str)):
+        return not value if isinstance(value, bool) else f"not {value}"
     return value + 1 if isinstance(value, int) else value * 1.00001 + 1e-300
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fin_sql
+from fin_sql.errors import SqlError
 from fin_sql.exec.spool import Spool
 from fin_sql.testing import Market
 from fin_sql.testing.compare import assert_same_bits
@@ -389,3 +390,29 @@ def test_a_kernel_over_literals_alone():
     found = ctx.sql("SELECT midprice(1.0, 2.0) AS m, 1 AS one").to_arrow()
     assert found.to_pylist() == [{"m": 1.5, "one": 1}]
     assert ctx.sql("SELECT microprice(1.0, 2.0, 0.0, 0.0) AS m").to_arrow()["m"].null_count == 1
+
+
+def test_a_select_without_from_takes_names_and_defaults():
+    ctx = fin_sql.connect()
+    sql = (
+        "SELECT funding_apr(0.1), funding_apr(rate => 0.1) + 1 AS y, diff(1) OVER (ORDER BY 1) AS d"
+    )
+    assert ctx.sql(sql).to_arrow().to_pylist() == [
+        {"funding_apr(0.1)": 109.5, "y": 110.5, "d": None}
+    ]
+    rows = ctx.sql("SELECT funding_apr(0.1) AS y UNION ALL SELECT 1 ORDER BY y").to_arrow()
+    assert rows["y"].to_pylist() == [1.0, 109.5]
+    assert ctx.sql("SELECT funding_apr((SELECT 0.2)) AS y WHERE 1 = 0").to_arrow().num_rows == 0
+    with pytest.raises(SqlError, match=r"No field named x\.$"):
+        ctx.sql("SELECT funding_apr(x)")
+    with pytest.raises(SqlError, match="needs a FROM"):
+        ctx.sql("SELECT *, funding_apr(0.1)")
+
+
+def test_a_window_over_all_rows():
+    ctx = fin_sql.connect()
+    ctx.register("t", pa.table({"x": [1.0, 4.0, 9.0]}))
+    sql = "SELECT sum(x) OVER () AS s, diff(x) OVER (ORDER BY x) AS d FROM t"
+    assert ctx.sql(sql).to_arrow().to_pydict() == {"s": [14.0] * 3, "d": [None, 3.0, 5.0]}
+    with pytest.raises(SqlError, match="needs ORDER BY"):
+        ctx.sql("SELECT diff(x) OVER () FROM t")
