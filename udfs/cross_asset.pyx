@@ -178,7 +178,7 @@ YOSHIDA_NOTES = (
     "order. Of a leg's prices at one time the last one counts. {} NULL while a leg has less than "
     "two prices. For a running value write OVER (.. ROWS UNBOUNDED PRECEDING)."
 )
-YOSHIDA_BOUND = "24 bytes a row of the group: its rows are kept, as partial groups meet in any order"
+YOSHIDA_BOUND = "24 bytes a row of the group: all are kept, as partial groups meet in any order"
 TWO_LEGS = (
     "(SELECT ts, CASE WHEN symbol = (SELECT min(symbol) FROM trades) THEN ln(price) END AS a, "
     "CASE WHEN symbol = (SELECT max(symbol) FROM trades) THEN ln(price) END AS b FROM trades)"
@@ -385,7 +385,8 @@ def kalman_hedge_ratio_by_definition(px_a, px_b, q, r):
 
 HEDGE = (Out(name="hedge_ratio"), Out(name="spread", unit="p"), Out(name="spread_std", unit="p"))
 PRICES = (Arg("px_a", unit="p", domain="positive"), Arg("px_b", unit="p", domain="positive"))
-NOISE = Param("r", 0.0, open_low=True, default=0.001, unit="p^2", summary="variance of px_a's noise")
+NOISE = Param("r", 0.0, open_low=True, default=0.001, unit="p^2",
+              summary="variance of px_a's noise")
 
 define_window(Spec(
     name="kalman_hedge_ratio",

@@ -129,6 +129,7 @@ def shortfall_agg_by_definition(exec_price, qty, arrival_price, side):
 
 define_aggregate(Spec(
     name="implementation_shortfall_agg",
+    form_of="implementation_shortfall",
     summary="Cost of the fills of an order against the price on arrival, in basis points.",
     shape="aggregate",
     family="execution",

@@ -51,7 +51,7 @@ define_scalar(Spec(
 ), stale_quote)
 
 
-# ---------------------------------------------------------------- price_band_guard, fat_finger_guard
+# ---------------------------------------------------------------- price_band_guard, fat_finger
 
 cdef inline bint inside(double price, double reference, double pct) noexcept nogil:
     """Within the band, whose edge is inside; NaN and infinities are not."""

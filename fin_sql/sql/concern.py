@@ -33,6 +33,8 @@ def concerns(text: Text, begin: int, end: int, *, leave_windows: bool = False) -
                 return True
             if site and len(site.args) < len(spec.args) + len(spec.params):
                 return True
+            if any(arg.type == "timestamp" for arg in spec.args):  # of any unit and zone
+                return True
         elif name in _STANDARD and not leave_windows:
             site = call_at(text, i)
             if site and site.over and _ordered(text, site.over, begin, end):

@@ -241,8 +241,13 @@ class Rewriter:
         written = [self.argument(arg) for arg in call.args]
         for arg in written:
             self._take(out, arg)
+        given = [
+            # DataFusion takes no zones and units but those that it was told of.
+            literal(w.sql, "timestamp") if arg.type == "timestamp" else w.sql
+            for arg, w in zip(kernel.spec.args, written, strict=True)
+        ]
         values = [literal(call.params[p.name], p.type) for p in kernel.spec.params]
-        return f"{site.name}({', '.join([*(w.sql for w in written), *values])})", site.span[1]
+        return f"{site.name}({', '.join(given + values)})", site.span[1]
 
 
 def literal(value: Any, kind: str) -> str:
