@@ -201,5 +201,5 @@ define_ring(Spec(
           "gives NULL, where TA-Lib gives 0.",
     bound="32 bytes a row of k_period, 16 a row of the others",
     example="SELECT bar, stochastic_osc(high, low, close, 14, 3, 1) OVER (PARTITION BY symbol "
-            f"ORDER BY bar) FROM {BARS}",
+            f"ORDER BY bar) FROM {BARS} ORDER BY symbol, bar",
 ), stochastic, stochastic_bytes, stochastic_loop)

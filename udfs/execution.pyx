@@ -82,7 +82,7 @@ define_aggregate(Spec(
     notes="Rows with a missing or negative volume are skipped. Begin a session anew by PARTITION "
           "BY its day; over ties write ROWS, as the default frame takes all of them at once.",
     bound="48 bytes a group",
-    example="SELECT symbol, vwap(price, size) FROM trades GROUP BY symbol",
+    example="SELECT symbol, vwap(price, size) FROM trades GROUP BY symbol ORDER BY symbol",
 ), vwap, vwap_value, vwap_merge, sizeof(Vwap), vwap_back)
 
 

@@ -142,7 +142,7 @@ define_aggregate(Spec(
           "side of 0 or an arrival price that is not positive are skipped.",
     bound="48 bytes a group",
     example="SELECT symbol, implementation_shortfall_agg(price, size, 100, side) "
-            "FROM trades GROUP BY symbol",
+            "FROM trades GROUP BY symbol ORDER BY symbol",
 ), shortfall_agg, shortfall_value, shortfall_merge, sizeof(Shortfall), shortfall_back)
 
 

@@ -193,7 +193,7 @@ define_aggregate(Spec(
     source="Amihud (2002), Journal of Financial Markets 5(1), eq. 1",
     bound="24 bytes a group",
     example="SELECT symbol, amihud_illiquidity_agg(change / price, price * size) "
-            f"FROM {CHANGES} GROUP BY symbol",
+            f"FROM {CHANGES} GROUP BY symbol ORDER BY symbol",
 ), amihud_agg, amihud_value, amihud_merge, sizeof(Amihud), amihud_back)
 
 
@@ -335,7 +335,8 @@ define_aggregate(Spec(
     source="Roll (1984), Journal of Finance 39(4), eq. 1",
     notes="NULL for less than three changes.",
     bound="16 bytes a row of the group: its rows are kept, as partial groups meet in any order",
-    example=f"SELECT symbol, roll_spread_agg(change, ts) FROM {CHANGES} GROUP BY symbol",
+    example=f"SELECT symbol, roll_spread_agg(change, ts) FROM {CHANGES} "
+            "GROUP BY symbol ORDER BY symbol",
 ), roll_spread_agg, roll_spread_value, roll_spread_merge, sizeof(Bounces) + 4 * 2 * sizeof(cell),
     NULL, True)
 
@@ -411,5 +412,5 @@ define_window(Spec(
     example="SELECT symbol, corwin_schultz_spread(high, low, close) OVER (PARTITION BY symbol "
             "ORDER BY bar) FROM (SELECT symbol, seq / 50 AS bar, max(price) AS high, "
             "min(price) AS low, last_value(price ORDER BY seq) AS close "
-            "FROM trades GROUP BY symbol, seq / 50)",
+            "FROM trades GROUP BY symbol, seq / 50) ORDER BY symbol, bar",
 ), corwin_schultz, sizeof(CorwinSchultz), corwin_schultz_loop)

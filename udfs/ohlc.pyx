@@ -85,7 +85,7 @@ define_ring(Spec(
           "missing row.",
     bound="16 bytes a row of the window",
     example=f"SELECT bar, parkinson_vol(high, low, 5) OVER (PARTITION BY symbol ORDER BY bar) "
-            f"FROM {BARS}",
+            f"FROM {BARS} ORDER BY symbol, bar",
 ), parkinson, mean_bytes, parkinson_loop)
 
 
@@ -142,7 +142,7 @@ define_ring(Spec(
     notes="The simple estimator, 0.5 and 2 ln 2 - 1. A mean below 0 gives NULL.",
     bound="16 bytes a row of the window",
     example="SELECT bar, gk_vol(open, high, low, close, 5) OVER (PARTITION BY symbol ORDER BY bar) "
-            f"FROM {BARS}",
+            f"FROM {BARS} ORDER BY symbol, bar",
 ), gk, mean_bytes, gk_loop)
 
 
@@ -195,7 +195,7 @@ define_ring(Spec(
     notes="A mean below 0, of bars whose open or close lies outside their range, gives NULL.",
     bound="16 bytes a row of the window",
     example="SELECT bar, rogers_satchell_vol(open, high, low, close, 5) OVER (PARTITION BY symbol "
-            f"ORDER BY bar) FROM {BARS}",
+            f"ORDER BY bar) FROM {BARS} ORDER BY symbol, bar",
 ), rogers_satchell, mean_bytes, rogers_satchell_loop)
 
 
@@ -277,7 +277,7 @@ define_ring(Spec(
     notes="First value at row window + 1. Variances with ddof 1, per row, not annualised.",
     bound="64 bytes a row of the window",
     example="SELECT bar, yang_zhang_vol(open, high, low, close, 5) OVER (PARTITION BY symbol ORDER "
-            f"BY bar) FROM {BARS}",
+            f"BY bar) FROM {BARS} ORDER BY symbol, bar",
 ), yang_zhang, yang_zhang_bytes, yang_zhang_loop)
 
 
@@ -333,5 +333,5 @@ define_window(Spec(
     source="Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib ATR",
     notes="First value at row period + 1. The first row has no close before it and no true range.",
     example=f"SELECT bar, atr(high, low, close, 5) OVER (PARTITION BY symbol ORDER BY bar) "
-            f"FROM {BARS}",
+            f"FROM {BARS} ORDER BY symbol, bar",
 ), atr, sizeof(Atr), atr_loop)

@@ -139,7 +139,7 @@ define_aggregate(Spec(
     definition=welford_mean_var_by_definition,
     source="Welford (1962), Technometrics 4(3); Chan, Golub and LeVeque (1979)",
     bound="24 bytes a group",
-    example="SELECT symbol, welford_mean_var(price) FROM trades GROUP BY symbol",
+    example="SELECT symbol, welford_mean_var(price) FROM trades GROUP BY symbol ORDER BY symbol",
 ), welford, welford_value, welford_merge, sizeof(Welford), welford_back)
 
 

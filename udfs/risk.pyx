@@ -250,5 +250,5 @@ define_scalar(Spec(
           "strict keeps to the domain of Maillard (2012).",
     example="SELECT symbol, cornish_fisher_var(avg(r), stddev_pop(r), -0.4, 1.8, 0.05, false) "
             "FROM (SELECT symbol, log_returns(price) OVER (PARTITION BY symbol ORDER BY ts, seq) "
-            "AS r FROM trades) GROUP BY symbol",
+            "AS r FROM trades) GROUP BY symbol ORDER BY symbol",
 ), cornish_fisher_var)

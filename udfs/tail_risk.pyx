@@ -241,7 +241,7 @@ define_aggregate(Spec(
     bound="8 bytes a value",
     example="SELECT symbol, evt_pot_var(pnl, 0.01, 0.95, 0) FROM (SELECT symbol, price - "
             "lag(price) OVER (PARTITION BY symbol ORDER BY ts, seq) AS pnl FROM trades) "
-            "GROUP BY symbol",
+            "GROUP BY symbol ORDER BY symbol",
 ), evt_take, evt_value, evt_merge, sizeof(Losses), NULL, True)
 
 
@@ -315,7 +315,8 @@ define_aggregate(Spec(
     source="Jorion (2006), Value at Risk, 3rd ed., ch. 10; quantile type 7",
     notes="Positive is a loss. Each value costs a sort of the group.",
     bound="8 bytes a value",
-    example=f"SELECT symbol, historical_var_agg(pnl, 0.05) FROM {PNL} GROUP BY symbol",
+    example=f"SELECT symbol, historical_var_agg(pnl, 0.05) FROM {PNL} "
+            "GROUP BY symbol ORDER BY symbol",
 ), evt_take, historical_var_value, evt_merge, sizeof(Losses), NULL, True)
 
 define_aggregate(Spec(
@@ -332,5 +333,6 @@ define_aggregate(Spec(
     source="Rockafellar and Uryasev (2000), Journal of Risk 2(3)",
     notes="Positive is a loss. Each value costs a sort of the group.",
     bound="8 bytes a value",
-    example=f"SELECT symbol, historical_cvar_agg(pnl, 0.05) FROM {PNL} GROUP BY symbol",
+    example=f"SELECT symbol, historical_cvar_agg(pnl, 0.05) FROM {PNL} "
+            "GROUP BY symbol ORDER BY symbol",
 ), evt_take, historical_cvar_value, evt_merge, sizeof(Losses), NULL, True)

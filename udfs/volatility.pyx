@@ -123,7 +123,8 @@ define_aggregate(Spec(
     definition=realized_var_agg_by_definition,
     source="Andersen and Bollerslev (1998), International Economic Review 39(4)",
     bound="24 bytes a group",
-    example=f"SELECT symbol, realized_var_agg(r) FROM {LOG_RETURNS} GROUP BY symbol",
+    example=f"SELECT symbol, realized_var_agg(r) FROM {LOG_RETURNS} "
+            "GROUP BY symbol ORDER BY symbol",
 ), realized_var_agg, realized_var_value, realized_var_merge, sizeof(RealizedVar),
     realized_var_back)
 
@@ -296,7 +297,8 @@ define_aggregate(Spec(
     definition=bipower_var_agg_by_definition,
     source="Barndorff-Nielsen and Shephard (2004), Journal of Financial Econometrics 2(1)",
     bound=ORDER_KEPT,
-    example=f"SELECT symbol, bipower_var_agg(r, ts) FROM {LOG_RETURNS} GROUP BY symbol",
+    example=f"SELECT symbol, bipower_var_agg(r, ts) FROM {LOG_RETURNS} "
+            "GROUP BY symbol ORDER BY symbol",
 ), bipower_var_agg, bipower_var_value, neighbours_merge, sizeof(Neighbours) + 4 * 2 * sizeof(cell),
     NULL, True)
 
@@ -310,7 +312,7 @@ define_aggregate(Spec(
     definition=medrv_agg_by_definition,
     source="Andersen, Dobrev and Schaumburg (2012), Journal of Econometrics 169(1)",
     bound=ORDER_KEPT,
-    example=f"SELECT symbol, medrv_agg(r, ts) FROM {LOG_RETURNS} GROUP BY symbol",
+    example=f"SELECT symbol, medrv_agg(r, ts) FROM {LOG_RETURNS} GROUP BY symbol ORDER BY symbol",
 ), medrv_agg, medrv_value, neighbours_merge, sizeof(Neighbours) + 4 * 2 * sizeof(cell), NULL, True)
 
 

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from fin_sql.abi import Bound, Kernel
 from fin_sql.columns import Slots
 from fin_sql.exec.keys import Keys
-from fin_sql.kernel import KernelFunction, columns_of, rows_ahead
+from fin_sql.exec.lookahead import rows_ahead
+from fin_sql.kernel import KernelFunction, columns_of
 from fin_sql.registry import lookup
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.spec import Spec

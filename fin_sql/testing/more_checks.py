@@ -11,10 +11,11 @@ from fin_sql.columns import Slots
 from fin_sql.errors import KernelError, NotStreamableError, StateError
 from fin_sql.exec.calls import Call
 from fin_sql.exec.keys import KEY_GROUPS
+from fin_sql.exec.lookahead import rows_ahead
 from fin_sql.exec.operator import CHANGES
 from fin_sql.exec.order import Piece
 from fin_sql.exec.windows import KernelWindow
-from fin_sql.kernel import columns_of, rows_ahead
+from fin_sql.kernel import columns_of
 from fin_sql.registry import KERNELS
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.states import States
