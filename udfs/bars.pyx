@@ -83,7 +83,7 @@ define_aggregate(Spec(
           "closes.",
     bound="56 bytes a group",
     example="SELECT symbol, date_bin(INTERVAL '1' SECOND, ts) AS bar, ohlc(price, ts) FROM trades "
-            "GROUP BY symbol, bar",
+            "GROUP BY symbol, bar ORDER BY symbol, bar",
 ), ohlc, ohlc_value, ohlc_merge, sizeof(Ohlc))
 
 

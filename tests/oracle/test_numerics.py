@@ -27,6 +27,44 @@ def test_a_constant_window_has_no_spread_at_all(window):
     assert run("ewcorr", CONSTANT, CONSTANT, alpha=0.1).null_count == 50
 
 
+def test_what_never_moves_has_no_volatility_and_no_slope():
+    still = {"window": 7}
+    for name in ("rolling_corr", "rolling_beta", "kyle_lambda"):
+        assert run(name, CONSTANT, CONSTANT, **still).null_count == 50, name
+    assert run("rolling_sharpe", CONSTANT, **still).null_count == 50
+    assert run("xcorr_leadlag", CONSTANT, CONSTANT, max_lag=2, **still).null_count == 50
+    bands = run("bollinger_bands", CONSTANT, **still).to_pylist()[6:]
+    assert all(row == {"mid": 0.1, "upper": 0.1, "lower": 0.1} for row in bands)
+    nothing = [0.0] * 50
+    for name in ("realized_var", "bipower_var", "medrv", "roll_spread"):
+        assert set(run(name, nothing, **still).to_pylist()[8:]) == {0.0}, name
+    bar = [CONSTANT] * 4
+    assert set(run("parkinson_vol", *bar[:2], **still).to_pylist()[6:]) == {0.0}
+    for name in ("gk_vol", "rogers_satchell_vol", "yang_zhang_vol"):
+        assert set(run(name, *bar, **still).to_pylist()[7:]) == {0.0}, name
+    assert set(run("atr", *bar[:3], period=5).to_pylist()[5:]) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "oracle"),
+    [
+        ("sma", 1, lambda a, b: a.mean(axis=1)),
+        ("realized_var", 1, lambda a, b: (a**2).sum(axis=1)),
+        ("rolling_median", 1, lambda a, b: np.median(a, axis=1)),
+        ("rolling_corr", 2, lambda a, b: [np.corrcoef(x, y)[0, 1]
+                                          for x, y in zip(a, b, strict=True)]),
+        ("rolling_beta", 2, lambda a, b: [np.cov(x, y)[0, 1] / y.var(ddof=1)
+                                          for x, y in zip(a, b, strict=True)]),
+    ],
+)  # fmt: skip
+def test_a_million_rows_leave_no_trace_in_the_last_window(name, columns, oracle):
+    rng = np.random.default_rng(5)
+    walks = [1e6 + np.cumsum(rng.normal(size=1_000_000)) for _ in range(2)]
+    found = run(name, *walks[:columns], window=50).to_numpy(zero_copy_only=False)[-500:]
+    rows = [np.lib.stride_tricks.sliding_window_view(x[-549:], 50) for x in walks]
+    np.testing.assert_allclose(found, oracle(*rows), rtol=1e-9, atol=1e-9)
+
+
 def test_a_long_walk_does_not_drift():
     x = 1e6 + np.cumsum(np.random.default_rng(0).normal(size=1_000_000))
     found = run("rolling_std", x, window=50).to_numpy(zero_copy_only=False)[-1000:]
