@@ -113,9 +113,11 @@ def unpack(States states, Slots slots, packed):
 
 cdef int64_t block_of(const uint8_t* state, int64_t n, bint grows) noexcept nogil:
     """The bytes of the block that a packed state came from; its trailing zeros were left out."""
+    cdef Room room
     if not grows or n < <int64_t> sizeof(Room):
         return n
-    return max(n, (<const Room*> state).bytes)
+    memcpy(&room, state, sizeof(Room))      # it may lie at any place
+    return max(n, room.bytes)
 
 
 cdef int place(States states, Slots slots, packed) except -1:
