@@ -208,7 +208,7 @@ cdef class States:
                         rows.blocks = self.blocks
                         if running:
                             follow(self.c.step, self.c.value, n_args, n_outs, &rows)
-                        elif values is None:
+                        elif values is None and self.c.loop == NULL:
                             absorb(step, n_args, &rows)
                         elif self.c.loop != NULL:
                             self.c.loop(&rows)

@@ -191,21 +191,22 @@ class Computed:
             rows = pa.record_batch({name: padded(rows[name], more) for name in self.call.args})
         if not self.standard:
             return [read(rows) for read in self._readers]
-        arrays = [rows[name] for name in self.call.args]
-        there = _there(arrays, rows.num_rows)
-        found = [column(there, "int64", "")]
+        found = self.flagged(rows)
         n_args = len(self.bound.kernel.spec.args)
-        if n_args == 1:
-            return found
-        wide = self.call.kernel in NUMBERS and not _keeps(self.bound) or self.call.kernel in JOINT
-        # Rows are counted by the flag alone, so that they may be of any type.
-        cells = [] if self.call.kernel == "count" else [_cells(array, wide) for array in arrays]
-        found += [column(cell, "int64", "") for cell in cells]
         while len(found) < min(n_args, 3):
             found.append(found[-1] if len(found) > 1 else found[0])
         if self._time is not None:
             found.append(column(rows[self._time], _time_kind(rows[self._time].type), "the order"))
-        return found
+        return found[:n_args]
+
+    def flagged(self, rows: pa.RecordBatch) -> list[Column]:
+        """Whether the arguments of a standard function are there, and their cells."""
+        arrays = [rows[name] for name in self.call.args]
+        found = [column(_there(arrays, rows.num_rows), "int64", "")]
+        if self.call.kernel in ("row_number", "count"):
+            return found  # rows are counted by the flag alone, so that they may be of any type
+        wide = self.call.kernel in NUMBERS and not _keeps(self.bound) or self.call.kernel in JOINT
+        return found + [column(_cells(array, wide), "int64", "") for array in arrays]
 
     def finish(self, output: pa.Array) -> pa.Array:
         """The output in its own type."""
@@ -256,6 +257,20 @@ def _cells(array: pa.Array, wide: bool) -> pa.Array:
         pa.int64(), len(array), [None, array.buffers()[1]], offset=array.offset
     )
     return data
+
+
+def ordered_cells(array: pa.Array) -> pa.Array:
+    """Values as integers that compare as they do; NULL comes last, and NaN before it."""
+    cells = _cells(array, wide=False)
+    if pa.types.is_floating(array.type):
+        bits = cells.to_numpy()
+        nan = pc.is_nan(array).fill_null(False).to_numpy(zero_copy_only=False)
+        bits = np.where(nan, 0x7FF8000000000000, bits)
+        bits = np.where(bits == np.int64(-(2**63)), 0, bits)  # -0.0 is 0.0
+        cells = pa.array(bits ^ (bits >> 63 & 0x7FFFFFFFFFFFFFFF))
+    if array.null_count:
+        cells = pc.if_else(array.is_valid(), cells, 2**63 - 1)
+    return cells
 
 
 def _of_cells(array: pa.Array, kind: pa.DataType) -> pa.Array:

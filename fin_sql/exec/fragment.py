@@ -129,6 +129,20 @@ class Evaluator:
             plan = self.sql(text, params).logical_plan().display_indent()
         return set(_NODE.findall(plan)) <= {"Projection", "TableScan", "SubqueryAlias"}
 
+    def interval(
+        self, text: str, params: Mapping[str, Any] | None = None
+    ) -> tuple[int, int, int] | None:
+        """Months, days and nanoseconds of an interval; None of any other constant."""
+        value = pa.table(self.sql(f"SELECT {text} AS v", params))["v"].combine_chunks()  # noqa: S608
+        if not value[0].is_valid:
+            return None
+        if pa.types.is_interval(value.type):
+            months, days, nanoseconds = value[0].value
+            return months, days, nanoseconds
+        if pa.types.is_duration(value.type):
+            return 0, 0, value[0].cast(pa.duration("ns")).value
+        return None
+
     def constant(self, text: str, params: Mapping[str, Any] | None = None) -> Any:
         """The value of an expression without columns; intervals in nanoseconds.
 

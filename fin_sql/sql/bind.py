@@ -12,6 +12,7 @@ from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
 from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.sql.concern import concerns
 from fin_sql.sql.joins import bind_source
+from fin_sql.sql.groups import GroupRewriter, Groups, NotFoldedError
 from fin_sql.sql.names import Rewriter, Written
 from fin_sql.sql.parse import conjuncts, read_query
 from fin_sql.sql.plan import (
@@ -84,6 +85,14 @@ class Binder:
             return self.evaluator.constant(sql, self.params_in(sql))
         except FinSqlError as error:
             self.text.fail(f"a constant was expected: {error}", *span)
+
+    def interval(self, span: Span) -> tuple[int, int, int]:
+        """Months, days and nanoseconds of an interval."""
+        sql = self.text.written(*span)
+        found = self.evaluator.interval(sql, self.params_in(sql))
+        if found is None:
+            self.text.fail("an interval was expected, such as INTERVAL '1' MINUTE", *span)
+        return found
 
     def describe(
         self, items: list[str], schema: pa.Schema, windows: bool = False
@@ -298,6 +307,10 @@ class Binder:
             self.constant,
             leave=self.known.leave_windows,
         )
+        if select.group_by is not None or select.having is not None:
+            folded = self._folded(select, query, relation)
+            if folded is not None:
+                return folded
         rewriter = self.rewriter(relation, lift=windows.lift)
         windows.rewriter, windows.schema = rewriter, relation.node.schema
         outputs = self._outputs(select, relation, rewriter)
@@ -310,7 +323,10 @@ class Binder:
                     "a window over aggregates: compute the aggregates in a CTE, the window over it"
                 )
                 self.text.fail(msg, *site.span)
-            return self._aggregated(select, query, relation, outputs)
+            folded = None
+            if select.group_by is None and select.having is None:
+                folded = self._folded(select, query, relation)
+            return folded or self._aggregated(select, query, relation, outputs)
         rewriter.meanings = {name: written for name, written, star in outputs if not star and name}
         qualify = rewriter.write(select.qualify) if select.qualify else None
         order = self._order_terms(query, rewriter, outputs)
@@ -369,6 +385,30 @@ class Binder:
                 written = Written(quoted(column.flat), {column.flat})
             found.append((column.name, written, True))
         return found
+
+    def _folded(self, select: Select, query: Query, relation: Relation) -> Node | None:
+        """GROUP BY in our own operator; None where DataFusion runs it as a whole."""
+        groups = Groups(
+            self.text, self.rewriter(relation), self.describe, self.constant, self.interval
+        )
+        try:
+            if select.group_by:
+                groups.take(select.group_by, select.items)
+            if any(item.star for item in select.items):
+                return None
+            rewriter = GroupRewriter(groups)
+            outputs = self._outputs(select, rewriter.relation, rewriter)
+            rewriter.meanings = {name: written for name, written, _ in outputs}
+            having = rewriter.write(select.having) if select.having else None
+            order = self._order_terms(query, rewriter, outputs)
+        except NotFoldedError:
+            return None
+        if not groups.worthwhile:
+            return None
+        node: Node = groups.build(self.project)
+        if having:
+            node = Filter(node, having.sql, tuple(sorted(having.uses)))
+        return self._projected(select, query, node, outputs, order)
 
     def _aggregated(self, select: Select, query: Query, relation: Relation, outputs: Any) -> Node:
         rewriter = self.rewriter(relation, meanings={n: w for n, w, star in outputs if not star})

@@ -27,7 +27,10 @@ class CallSite:
         named: spans of the arguments given by name.
         over: a span inside the brackets of OVER, or the name of a window; None without OVER.
         ignore_nulls: IGNORE NULLS was written.
-        foreign: DISTINCT, FILTER, WITHIN GROUP or ORDER BY inside: for DataFusion alone.
+        distinct: DISTINCT was written.
+        order: the span behind ORDER BY inside of the brackets.
+        filter: the condition of FILTER (WHERE ...).
+        within: WITHIN GROUP was written.
     """
 
     name: str
@@ -36,7 +39,15 @@ class CallSite:
     named: Mapping[str, Span] = field(default_factory=dict)
     over: Span | str | None = None
     ignore_nulls: bool = False
-    foreign: bool = False
+    distinct: bool = False
+    order: Span | None = None
+    filter: Span | None = None
+    within: bool = False
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it has what only some functions take: for DataFusion, unless we know better."""
+        return self.distinct or self.within or bool(self.order or self.filter)
 
 
 def call_at(text: Text, i: int) -> CallSite | None:
@@ -45,11 +56,13 @@ def call_at(text: Text, i: int) -> CallSite | None:
     if not tokens[i].names or not tokens[i + 1].says("(") or tokens[i - 1 if i else 0].says("."):
         return None
     close = text.closing[i + 1]
-    args, named, foreign, ignore = [], {}, False, False
+    args, named, ignore = [], {}, False
+    within, order, kept = False, None, None
     begin = i + 2
-    if tokens[begin].says("distinct"):
-        foreign, begin = True, begin + 1
-    for start, stop in text.split(begin, close, ","):
+    distinct = tokens[begin].says("distinct")
+    for start, stop in text.split(begin + distinct, close, ","):
+        if order:
+            break
         first = start
         if stop - start > 2 and tokens[start].names and tokens[start + 1].says("=>"):
             named[tokens[start].text] = (start + 2, stop)
@@ -60,16 +73,16 @@ def call_at(text: Text, i: int) -> CallSite | None:
         k = first
         while k < stop:
             if tokens[k].says("order") and tokens[k + 1].says("by"):
-                foreign = True
+                order, stop = (k + 2, close), k
             k = text.closing.get(k, k) + 1
         if start < stop:
             args.append((start, stop))
     at = close + 1
     over: Span | str | None = None
     if tokens[at].says("within") and tokens[at + 1].says("group"):
-        foreign, at = True, text.closing[at + 2] + 1
+        within, at = True, text.closing[at + 2] + 1
     if tokens[at].says("filter") and tokens[at + 1].says("("):
-        foreign, at = True, text.closing[at + 1] + 1
+        kept, at = (at + 3, text.closing[at + 1]), text.closing[at + 1] + 1
     if tokens[at].says("ignore", "respect") and tokens[at + 1].says("nulls"):
         ignore, at = tokens[at].text == "ignore", at + 2
     if tokens[at].says("over") and tokens[at + 1].says("("):
@@ -78,7 +91,10 @@ def call_at(text: Text, i: int) -> CallSite | None:
         over, at = tokens[at + 1].text, at + 2
     else:
         at = max(at, close + 1)
-    return CallSite(tokens[i].text, (i, at), tuple(args), named, over, ignore, foreign)
+    span = (i, at)
+    return CallSite(
+        tokens[i].text, span, tuple(args), named, over, ignore, distinct, order, kept, within
+    )
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,14 @@ def concerns(text: Text, begin: int, end: int, *, leave_windows: bool = False) -
         if not tokens[i + 1].says("("):
             continue
         name = token.text
+        if name in ("tumble", "hop"):
+            return True
         if name in KERNELS:
             spec = KERNELS[name].spec
             site = call_at(text, i)
             if site and (spec.shape == "window" or site.over or site.named):
+                return True
+            if spec.shape == "aggregate":  # folded in our operator
                 return True
             if site and len(site.args) < len(spec.args) + len(spec.params):
                 return True

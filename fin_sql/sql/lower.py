@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from fin_sql.errors import SqlError
 from fin_sql.exec import asof
 from fin_sql.exec import windows as exec_windows
+from fin_sql.exec.aggregate import KernelAggregate
 from fin_sql.exec.ahead import ahead
 from fin_sql.exec.batch import bounded
 from fin_sql.exec.fragment import Chosen, Evaluator, RowFragment, params_in, plain_message
@@ -25,6 +26,7 @@ from fin_sql.exec.ties import whole_ties
 from fin_sql.sql.arrange import join_plan, window_lie
 from fin_sql.sql.plan import (
     ORDINAL,
+    Aggregate,
     AsofJoin,
     Concat,
     Filter,
@@ -35,6 +37,7 @@ from fin_sql.sql.plan import (
     Relational,
     Scan,
 )
+from fin_sql.sql.text import quoted
 from fin_sql.states import Cancel
 
 # Batches are as large as memory allows: each call loads the states of its keys once a batch.
@@ -273,6 +276,66 @@ class Run:
             table = table.append_column(call.name, made[call.name])
         yield from table.to_batches(self.batch_rows)
 
+    def aggregate(self, node: Aggregate) -> Batches:
+        """All rows into the states of their groups; other aggregates by DataFusion beside it."""
+        operator = KernelAggregate(
+            node.calls,
+            node.input.schema,
+            node.keys,
+            node.window,
+            cancel=self.cancel,
+            threads=self.threads,
+        )
+        rows = self.stream(node.input)
+        stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
+        stream = (_without_texts(batch, node) for batch in stream)
+        try:
+            columns: list[pa.Array] = []
+            if node.others:
+                columns = self._beside(node, operator, stream)
+            else:
+                for batch in stream:
+                    operator.process(0, Piece(batch))
+            found = operator.groups()
+            arrays = [*found.columns, *columns]
+            whole = _batch(arrays, node.schema.names, found.num_rows)
+            for begin in range(0, whole.num_rows, self.batch_rows):
+                yield whole.slice(begin, self.batch_rows)
+        finally:
+            operator.close()
+
+    def _beside(
+        self, node: Aggregate, operator: KernelAggregate, stream: Iterator[pa.RecordBatch]
+    ) -> list[pa.Array]:
+        """DataFusion's aggregates of our groups, in their order."""
+        group = pa.field("__group", pa.int32())
+        shown = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in node.others)
+        sql = f"SELECT {shown} FROM __in GROUP BY __group ORDER BY __group"
+        if not node.keys and node.window is None:
+            sql = f"SELECT {shown} FROM __in"
+        schema = node.input.schema.append(group)
+
+        def grouped() -> Batches:
+            for batch in stream:
+                batch, slots = operator.take(batch)
+                columns = [*conformed(batch, node.input.schema).columns, slots.array()]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        spool = Spool(schema, self.memory_limit)
+        try:
+            once = Once(schema, grouped()) if self.pure(node.input) else None
+            data = once or spool.extend(grouped()).dataset()
+            with self.evaluator.tables({"__in": data}):
+                rows = _started(self.evaluator.sql(sql, params_in(sql, self.params)))
+            found = [part.to_pyarrow() for part in _own_errors(rows, [once] if once else [])]
+        finally:
+            spool.close()
+        schema = pa.schema(
+            [pa.field(n, k) for (n, _), k in zip(node.others, node.other_types, strict=True)]
+        )
+        parts = [conformed(_batch(b.columns, schema.names, b.num_rows), schema) for b in found]
+        return [c.combine_chunks() for c in pa.Table.from_batches(parts, schema).columns]
+
     def _sorted(
         self, node: Node, stream: Batches, columns: Sequence[str], *, total: bool
     ) -> Batches:
@@ -372,6 +435,7 @@ _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
     Limit: Run.limit,
     Concat: Run.concat,
     AsofJoin: Run.asof,
+    Aggregate: Run.aggregate,
     KernelWindow: Run.window,
     Relational: Run.relational,
 }
@@ -453,6 +517,16 @@ def _text_arguments(node: KernelWindow) -> set[str]:
         for name in call.args
         if _is_text(node.input.schema.field(name).type)
     }
+
+
+def _without_texts(batch: pa.RecordBatch, node: Aggregate) -> pa.RecordBatch:
+    """Texts as texts, where they are more than keys."""
+    names = {
+        name
+        for name in node.input.schema.names
+        if name not in node.keys and pa.types.is_dictionary(batch[name].type)
+    }
+    return _decoded(batch, names, node.input.schema) if names else batch
 
 
 def _one_batch(batches: list[pa.RecordBatch], node: KernelWindow) -> list[pa.RecordBatch]:

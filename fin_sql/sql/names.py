@@ -14,7 +14,7 @@ from fin_sql.sql.scope import Relation
 from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text, quoted
 
-_EXACT = {"count", "min", "max", "median", "bool_and", "bool_or", "approx_distinct", "grouping"}
+EXACT = {"count", "min", "max", "median", "bool_and", "bool_or", "approx_distinct", "grouping"}
 
 
 class Lift(Protocol):
@@ -230,9 +230,12 @@ class Rewriter:
                 f"{self.text.written(*site.span)} OVER (PARTITION BY symbol ORDER BY ts)"
             )
             self.text.fail(msg, *site.span)
+        if site.name in ("tumble", "hop") and kernel is None:
+            msg = "TUMBLE and HOP stand in GROUP BY; the SELECT list has window_start, window_end"
+            self.text.fail(msg, *site.span)
         if site.name in self.aggregates:
             out.aggregates = True
-            out.rounds |= site.name not in _EXACT
+            out.rounds |= site.name not in EXACT
         if kernel is None:
             return None
         if kernel.spec.shape == "aggregate":

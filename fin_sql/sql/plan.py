@@ -11,6 +11,7 @@ import pyarrow as pa
 from fin_sql.errors import SqlError
 from fin_sql.exec.calls import Call
 from fin_sql.exec.lookahead import rows_ahead
+from fin_sql.exec.time_windows import TimeWindow
 from fin_sql.registry import KERNELS
 
 
@@ -220,6 +221,49 @@ def _called(call: Call) -> str:
 
 def _bound(rows: int | None) -> str:
     return "unbounded" if rows is None else str(-rows)
+
+
+@dataclass(frozen=True)
+class Aggregate(OverOne):
+    """One row for each group: its key, its window, and what was folded of its rows.
+
+    Args:
+        input: gives the rows.
+        keys: columns of it.
+        window: of time, beside the keys.
+        calls: what KernelAggregate computes.
+        types: of the calls.
+        others: (name, expression) of DataFusion's aggregates over the same groups.
+        other_types: of these.
+        rounds: the bits of one of these depend on the order that it takes rows in.
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+    window: TimeWindow | None
+    calls: tuple[Call, ...]
+    types: tuple[pa.DataType, ...]
+    others: tuple[tuple[str, str], ...] = ()
+    other_types: tuple[pa.DataType, ...] = ()
+    rounds: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        fields = [self.input.schema.field(name) for name in self.keys]
+        if self.window:
+            kind = self.input.schema.field(self.window.time).type
+            fields += [pa.field("window_start", kind), pa.field("window_end", kind)]
+        names = [*(call.name for call in self.calls), *(name for name, _ in self.others)]
+        kinds = (*self.types, *self.other_types)
+        fields += [pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        return pa.schema(fields)
+
+    def label(self) -> str:
+        calls = [_called(call) for call in self.calls]
+        calls += [f"{sql} AS {name}" for name, sql in self.others]
+        by = [*self.keys, *([self.window.words()] if self.window else [])]
+        note = "  (not bit-stable)" if self.rounds else ""
+        return f"KernelAggregate [{', '.join(calls)}] GROUP BY [{', '.join(by)}]{note}"
 
 
 @dataclass(frozen=True)

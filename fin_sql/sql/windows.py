@@ -20,7 +20,7 @@ from fin_sql.sql.text import Text, quoted
 
 # These depend on the place of a row among its peers, which ORDER BY leaves open.
 _BY_PLACE = ("row_number", "lead", "lag", "ntile", "first_value", "last_value", "nth_value")
-_ALIASES = {"mean": "avg", "covar": "covar_samp", "stddev": "stddev_samp", "var": "var_samp",
+ALIASES = {"mean": "avg", "covar": "covar_samp", "stddev": "stddev_samp", "var": "var_samp",
             "var_sample": "var_samp", "var_population": "var_pop"}  # fmt: skip
 
 
@@ -106,7 +106,7 @@ class Windows:
         kernel = KERNELS.get(site.name)
         around, rewriter.over = rewriter.over, over
         window = self._over(over, rewriter)
-        name = _ALIASES.get(site.name, site.name)
+        name = ALIASES.get(site.name, site.name)
         params: Mapping[str, Any] = {}
         frame = None
         spans: tuple[Span | str, ...] = site.args

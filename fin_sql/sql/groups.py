@@ -1,0 +1,376 @@
+"""GROUP BY in our own operator: aggregates are taken out of expressions and folded below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from fin_sql.errors import SqlError
+from fin_sql.exec.aggregate import WINDOW_END, WINDOW_START, aggregate_type
+from fin_sql.exec.calls import STANDARD, Call, supports
+from fin_sql.exec.time_windows import TimeWindow, checked
+from fin_sql.registry import KERNELS
+from fin_sql.sql.calls import CallSite, call_at, kernel_call
+from fin_sql.sql.names import EXACT, Rewriter, Written
+from fin_sql.sql.plan import Aggregate, Node
+from fin_sql.sql.scope import Relation
+from fin_sql.sql.syntax import Item, Span
+from fin_sql.sql.text import Text, quoted
+from fin_sql.sql.windows import ALIASES
+
+WINDOWS = ("tumble", "hop")
+_SETS = ("rollup", "cube", "grouping")
+_NO_AGGREGATES = ("row_number", "lag", "nth_value")
+
+
+class NotFoldedError(Exception):
+    """A form that DataFusion runs as a whole."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One expression of GROUP BY: the column that it becomes, and where it stands."""
+
+    column: str
+    written: Written
+    tokens: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Folding:
+    """An aggregate that is folded: its column, its call and its arguments."""
+
+    call: Call
+    args: tuple[Written, ...]
+    order: tuple[Written, ...] = ()
+
+
+class Groups:
+    """The keys and the aggregates of one SELECT.
+
+    Args:
+        text: the statement.
+        base: writes expressions over the rows that are grouped.
+        describe: gives the types of expressions over a schema.
+        constant: gives the value of a constant expression.
+        interval: gives months, days and nanoseconds of an interval.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        base: Rewriter,
+        describe: Callable[[list[str], pa.Schema], list[pa.DataType]],
+        constant: Callable[[Span], Any],
+        interval: Callable[[Span], tuple[int, int, int]],
+    ) -> None:
+        self.text, self.base = text, base
+        self.describe, self.constant, self.interval = describe, constant, interval
+        self.keys: list[Key] = []
+        self.window: TimeWindow | None = None
+        self.time: Written | None = None
+        self.folded: dict[Any, Folding] = {}
+        self.others: dict[str, tuple[str, Written]] = {}
+        self._window_tokens: tuple[tuple[str, str], ...] = ()
+
+    # ------------------------------------------------------------ GROUP BY
+
+    def take(self, span: Span, items: Sequence[Item]) -> None:
+        """Read GROUP BY.
+
+        Raises:
+            NotFoldedError: it has grouping sets, or a query in brackets.
+        """
+        parts = self.text.split(*span, ",")
+        if len(parts) == 1 and self._is_word(parts[0], "all"):
+            parts = [item.span for item in items if not self._aggregates(item)]
+        for part in parts:
+            self._take(self._meant(part, items))
+
+    def _is_word(self, span: Span, word: str) -> bool:
+        return span[1] - span[0] == 1 and self.text.tokens[span[0]].says(word)
+
+    def _aggregates(self, item: Item) -> bool:
+        if item.star is not None:
+            raise NotFoldedError
+        at = self.text.tokens
+        if any(at[i].text in ("window_start", "window_end") for i in range(*item.span)):
+            return True  # a window is no key of GROUP BY ALL
+        return self.base.write(item.span).aggregates
+
+    def _meant(self, span: Span, items: Sequence[Item]) -> Span:
+        """The expression that a number or a name of the SELECT list stands for."""
+        token = self.text.tokens[span[0]]
+        if span[1] - span[0] > 1:
+            return span
+        if token.kind == "number" and token.text.isdigit():
+            if not 1 <= int(token.text) <= len(items):
+                self.text.fail(f"the SELECT list has no column {token.text}", *span)
+            return items[int(token.text) - 1].span
+        if token.names and not self.base.relation.plain(token.text):
+            return next((item.span for item in items if item.alias == token.text), span)
+        return span
+
+    def _take(self, span: Span) -> None:
+        token = self.text.tokens[span[0]]
+        if token.says(*_SETS) or self._is_word(span, "all"):
+            raise NotFoldedError
+        site = call_at(self.text, span[0]) if token.names else None
+        if site and site.name in WINDOWS and site.span == span:
+            if self.window is not None:
+                self.text.fail("one window of time in a GROUP BY", *span)
+            self.window = self._window(site)
+            self._window_tokens = self._tokens(span)
+            return
+        written = self.base.write(span)
+        if written.aggregates:
+            self.text.fail("GROUP BY takes no aggregate", *span)
+        if written.subquery:
+            raise NotFoldedError
+        column = written.column or f"__k{len(self.keys)}"
+        if all(key.column != column for key in self.keys):
+            self.keys.append(Key(column, written, self._tokens(span)))
+
+    def _tokens(self, span: Span) -> tuple[tuple[str, str], ...]:
+        return tuple((t.kind, t.text) for t in self.text.tokens[span[0] : span[1]])
+
+    def _window(self, site: CallSite) -> TimeWindow:
+        hop = site.name == "hop"
+        form = "HOP(ts, slide, size)" if hop else "TUMBLE(ts, size [, zone])"
+        if site.named or not (len(site.args) == 3 or (len(site.args) == 2 and not hop)):
+            self.text.fail(f"a window is {form}", *site.span)
+        self.time = self.base.write(site.args[0])
+        months, days, width = self.interval(site.args[2 if hop else 1])
+        slide, zone = (0, 0, 0), ""
+        if hop:
+            slide = self.interval(site.args[1])
+            days, width = 0, days * 86_400_000_000_000 + width
+        elif len(site.args) == 3:
+            zone = self.constant(site.args[2])
+            if not isinstance(zone, str):
+                self.text.fail("a time zone is a text, such as 'America/New_York'", *site.args[2])
+        if hop and (slide[0] or months):
+            self.text.fail("HOP takes no months: they are not equally long", *site.span)
+        name = self.time.column or "__time"
+        found = TimeWindow(
+            name, width, slide[1] * 86_400_000_000_000 + slide[2], days, months, zone
+        )
+        try:
+            return checked(found)
+        except SqlError as error:
+            self.text.fail(str(error), *site.span)
+
+    # ------------------------------------------------------------ aggregates
+
+    def lift(self, site: CallSite) -> str:
+        """Take up an aggregate; gives the column that has it."""
+        kernel = KERNELS.get(site.name)
+        kept = self.base.write(site.filter) if site.filter else None
+        if kernel is not None:
+            call = kernel_call(self.text, replace(site, filter=None), self.constant)
+            args = tuple(self._kept(self.base.argument(arg), kept) for arg in call.args)
+            return self._fold(site.name, args, call.params)
+        name = ALIASES.get(site.name, site.name)
+        if (
+            name not in STANDARD or name in _NO_AGGREGATES
+            or site.distinct or site.within or site.named
+            or (site.order and name not in ("first_value", "last_value"))
+        ):  # fmt: skip
+            return self._leave(site)
+        spans = [s for s in site.args if not (name == "count" and self.text.written(*s) == "*")]
+        args = tuple(self.base.write(span) for span in spans)
+        if kept and name == "count" and not args:
+            args = (Written("1"),)
+        args = tuple(self._kept(arg, kept) for arg in args)
+        order = self._order(site.order) if site.order else ()
+        if order is None or any(part.subquery for part in (*args, *order)):
+            return self._leave(site)
+        if kept and name in ("first_value", "last_value"):
+            return self._leave(site)  # rows that are left out would be first
+        types = self._types([*args, *order])
+        if not supports(
+            Call(name, ("",) * len(args), "", {}, None, site.ignore_nulls), types[: len(args)]
+        ) or not all(_comparable(kind) for kind in types[len(args) :]):
+            return self._leave(site)
+        return self._fold(name, args, {}, order, ignore_nulls=site.ignore_nulls)
+
+    def _kept(self, arg: Written, kept: Written | None) -> Written:
+        if kept is None:
+            return arg
+        sql = f"CASE WHEN {kept.sql} THEN {arg.sql} END"
+        return Written(sql, arg.uses | kept.uses, subquery=arg.subquery or kept.subquery)
+
+    def _types(self, parts: Sequence[Written]) -> list[pa.DataType]:
+        if not parts:
+            return []
+        return self.describe([part.sql for part in parts], self.base.relation.node.schema)
+
+    def _order(self, span: Span) -> tuple[Written, ...] | None:
+        """The columns of an ascending ORDER BY of at most two; None for DataFusion's."""
+        parts = self.text.split(*span, ",")
+        if len(parts) > 2:
+            return None
+        found = []
+        for begin, end in parts:
+            last = self.text.tokens[end - 1]
+            if last.says("desc", "first", "last"):
+                return None
+            found.append(self.base.write((begin, end - last.says("asc"))))
+        return tuple(found)
+
+    def _fold(
+        self,
+        name: str,
+        args: tuple[Written, ...],
+        params: Mapping[str, Any],
+        order: tuple[Written, ...] = (),
+        *,
+        ignore_nulls: bool = False,
+    ) -> str:
+        if any(arg.subquery for arg in args):
+            raise NotFoldedError
+        key = (name, tuple(a.sql for a in args), tuple(o.sql for o in order), ignore_nulls,
+               tuple(sorted(params.items(), key=str)))  # fmt: skip
+        if key not in self.folded:
+            call = Call(name, (), f"__a{len(self.folded)}", params, None, ignore_nulls)
+            self.folded[key] = Folding(call, args, order)
+        return self.folded[key].call.name
+
+    def _leave(self, site: CallSite) -> str:
+        """An aggregate that DataFusion computes, over the same groups."""
+        written = self.base.write(site.span)
+        if written.subquery:
+            raise NotFoldedError
+        if written.sql not in self.others:
+            self.others[written.sql] = (f"__o{len(self.others)}", written)
+        return self.others[written.sql][0]
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether what is folded could not as well be DataFusion's."""
+        names = {folding.call.kernel for folding in self.folded.values()}
+        return self.window is not None or bool(names - EXACT)
+
+    # ------------------------------------------------------------ the plan
+
+    def match(self, i: int, end: int) -> tuple[str, int] | None:
+        """The key, or the window's start, that is written from a token on; and where it ends."""
+        tokens = self.text.tokens
+        for key in self.keys:
+            stop = i + len(key.tokens)
+            if key.written.column is None and stop <= end and self._tokens((i, stop)) == key.tokens:
+                return key.column, stop
+        if self.window is None:
+            return None
+        stop = i + len(self._window_tokens)
+        if stop <= end and self._tokens((i, stop)) == self._window_tokens:
+            return WINDOW_START, stop
+        bare = not tokens[i + 1].says(".", "(")
+        if bare and tokens[i].names and tokens[i].text in (WINDOW_START, WINDOW_END):
+            return tokens[i].text, i + 1
+        return None
+
+    def relation(self) -> Relation:
+        """What names mean behind GROUP BY: the keys that are columns."""
+        base = self.base.relation
+        flats = {key.column for key in self.keys if key.written.column}
+        columns = tuple(c for c in base.columns if c.flat in flats)
+        merged = {name: flat for name, flat in base.merged.items() if flat in flats}
+        return Relation(base.node, columns, merged)
+
+    def build(self, project: Callable[[Node, list[tuple[str, Written]]], Node]) -> Aggregate:
+        """The node over what it needs of the rows."""
+        made: dict[str, tuple[str, Written]] = {}
+
+        def column(written: Written, name: str) -> str:
+            key = written.column or written.sql
+            if key not in made:
+                made[key] = (written.column or name, written)
+            return made[key][0]
+
+        keys = tuple(column(key.written, key.column) for key in self.keys)
+        window = self.window
+        if window and self.time:
+            window = replace(window, time=column(self.time, "__time"))
+        calls = []
+        for folding in self.folded.values():
+            names = [column(arg, f"__p{len(made)}") for arg in folding.args]
+            order = tuple(column(o, f"__p{len(made)}") for o in folding.order)
+            params = {"order": order} if order else folding.call.params
+            calls.append(replace(folding.call, args=tuple(names), params=params))
+        for _, written in self.others.values():
+            for name in sorted(written.uses):
+                column(Written(quoted(name), {name}), name)
+        node = project(self.base.relation.node, list(made.values()))
+        if window and not pa.types.is_timestamp(node.schema.field(window.time).type):
+            kind = node.schema.field(window.time).type
+            msg = f"a window needs a time, '{window.time}' is {kind}; write CAST(.. AS TIMESTAMP)"
+            raise SqlError(msg)
+        types = tuple(aggregate_type(call, node.schema) for call in calls)
+        others = tuple((name, written.sql) for name, written in self.others.values())
+        left = self.describe([sql for _, sql in others], node.schema) if others else []
+        rounds = any(written.rounds for _, written in self.others.values())
+        return Aggregate(
+            node, keys, window, tuple(calls), types, others, tuple(left), rounds=rounds
+        )
+
+
+class GroupRewriter(Rewriter):
+    """Writes expressions over the rows that GROUP BY makes."""
+
+    def __init__(self, groups: Groups, **more: Any) -> None:
+        base = groups.base
+        super().__init__(
+            base.text,
+            groups.relation(),
+            aggregates=base.aggregates,
+            constant=base.constant,
+            plan_query=base.plan_query,
+            **more,
+        )
+        self.groups = groups
+
+    def _at(self, i: int, end: int, out: Written) -> tuple[str, int] | None:
+        found = self.groups.match(i, end)
+        if found is not None:
+            out.uses.add(found[0])
+            return quoted(found[0]), found[1]
+        return super()._at(i, end, out)
+
+    def _call(self, i: int, out: Written) -> tuple[str, int] | None:
+        site = call_at(self.text, i)
+        kernel = KERNELS.get(site.name) if site else None
+        windowed = kernel is not None and kernel.spec.shape == "window"
+        if site and (site.over is not None or windowed):
+            msg = "a window over aggregates: compute the aggregates in a CTE, the window over it"
+            self.text.fail(msg, *site.span)
+        if site is None or site.name not in self.aggregates and not (
+            kernel and kernel.spec.shape == "aggregate"
+        ):  # fmt: skip
+            return super()._call(i, out)
+        column = self.groups.lift(site)
+        out.uses.add(column)
+        return self._field(quoted(column), site.span[1], len(self.text.tokens))
+
+    def _plain(self, i: int, out: Written) -> tuple[str, int] | None:
+        token, before, behind = (self.text.tokens[k] for k in (i, i - 1, i + 1))
+        known = self.relation.plain(token.text) or token.text in self.meanings
+        if known or behind.kind == "string" or before.says("as", "::"):
+            return super()._plain(i, out)
+        if self.groups.base.relation.plain(token.text):
+            self.text.fail(
+                f"column '{token.text}' must stand in GROUP BY or inside of an aggregate", i
+            )
+        return None
+
+
+def _comparable(kind: pa.DataType) -> bool:
+    """Whether first_value and last_value order rows by values of a type."""
+    return bool(
+        pa.types.is_timestamp(kind) or pa.types.is_signed_integer(kind)
+        or pa.types.is_floating(kind) or pa.types.is_date(kind)
+    )  # fmt: skip
+
