@@ -13,6 +13,18 @@ cdef enum:
     BLOCK = 8192                # rows between two looks at the cancel flag; a multiple of 8
 
 
+cdef struct Given:              # a column without its object
+    const cell* values
+    const uint8_t* valid        # NULL: no row is NULL
+    Py_ssize_t valid_offset
+    bint floating
+
+
+cdef inline Given given_by(Column column) noexcept:
+    return Given(values=column.values, valid=column.valid, valid_offset=column.valid_offset,
+                 floating=column.floating)
+
+
 cdef struct Scratch:            # what one run needs beside its columns
     uint8_t* missing
     uint8_t* emitted
@@ -49,7 +61,7 @@ cdef inline bint all_finite(const cell* values, Py_ssize_t n) noexcept nogil:
     return not seen >> 63
 
 
-cdef inline bint find_missing(Column column, Py_ssize_t begin, Py_ssize_t n, bint strict,
+cdef inline bint find_missing(const Given* column, Py_ssize_t begin, Py_ssize_t n, bint strict,
                               uint8_t* missing) noexcept nogil:
     """Mark the rows without a value; NaN and infinities count where `strict`."""
     cdef const cell* values = column.values + begin
@@ -65,25 +77,6 @@ cdef inline bint find_missing(Column column, Py_ssize_t begin, Py_ssize_t n, bin
                 missing[i] = 1
                 found = True
     return found
-
-
-cdef inline void absorb(step_fn step, int n_args, Rows* r) noexcept nogil:
-    """Take rows into an aggregate, or out of it."""
-    cdef cell x[MAX_ARGS]
-    cdef Py_ssize_t i
-    cdef int k, code
-    for i in range(r.at, r.n):
-        if r.missing != NULL and r.missing[i]:
-            continue
-        for k in range(n_args):
-            x[k] = r.columns[k][i]
-        code = step(state_of(r, r.slots[i] if r.slots != NULL else 0), r.p, x, NULL)
-        if code == GROW or code < 0:
-            r.at = i
-            r.code = code
-            return
-    r.at = r.n
-    r.code = EMIT
 
 
 cdef inline void follow(step_fn step, value_fn value, int n_args, int n_outs,

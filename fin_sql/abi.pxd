@@ -96,6 +96,29 @@ cdef inline void drive(step_fn step, const int n_args, const int n_outs, Rows* r
     rows.code = EMIT
 
 
+# The same of an aggregate: it takes rows in, or out, and shows nothing.
+cdef inline void absorb(step_fn step, const int n_args, Rows* rows) noexcept nogil:
+    cdef Rows r = rows[0]
+    cdef cell x[MAX_ARGS]
+    cdef Py_ssize_t i
+    cdef int k, code
+    cdef int32_t slot = 0
+    for i in range(r.at, r.n):
+        if r.missing != NULL and r.missing[i]:
+            continue
+        for k in range(n_args):
+            x[k] = r.columns[k][i]
+        if r.slots != NULL:
+            slot = r.slots[i]
+        code = step(state_of(&r, slot), r.p, x, NULL)
+        if code == GROW or code < 0:
+            rows.at = i
+            rows.code = code
+            return
+    rows.at = r.n
+    rows.code = EMIT
+
+
 cdef struct Functions:
     step_fn step
     value_fn value
@@ -129,4 +152,4 @@ cdef object define_scalar(object spec, step_fn step, count_fn count=*)
 cdef object define_window(object spec, step_fn step, int64_t size, loop_fn loop=*)
 cdef object define_ring(object spec, step_fn step, size_fn sizer, loop_fn loop=*)
 cdef object define_aggregate(object spec, step_fn step, value_fn value, merge_fn merge,
-                             int64_t size, step_fn retract=*, bint grows=*)
+                             int64_t size, step_fn retract=*, bint grows=*, loop_fn loop=*)

@@ -97,12 +97,14 @@ cdef object define_ring(object spec, step_fn step, size_fn sizer, loop_fn loop=N
 
 
 cdef object define_aggregate(object spec, step_fn step, value_fn value, merge_fn merge,
-                             int64_t size, step_fn retract=NULL, bint grows=False):
+                             int64_t size, step_fn retract=NULL, bint grows=False,
+                             loop_fn loop=NULL):
     cdef Kernel kernel = named(spec, step)
     kernel.c.value = value
     kernel.c.merge = merge
     kernel.c.size = size
     kernel.c.retract = retract
+    kernel.c.loop = loop
     kernel.grows = grows
     take_up(kernel)
 

@@ -1,8 +1,7 @@
 # States of one bound kernel, a block for each slot.
 from libc.stdint cimport int64_t
 
-from fin_sql._loops cimport Scratch
-from fin_sql.abi cimport Bound, Functions, Rows, step_fn
+from fin_sql.abi cimport Bound, Functions, step_fn
 from fin_sql.columns cimport Slots
 
 
@@ -16,6 +15,7 @@ cdef class States:
     cdef readonly int64_t max_state_bytes
     cdef Functions c
     cdef int64_t size
+    cdef Py_ssize_t room                # slots that there is memory for
     cdef char* states
     cdef char** blocks
     cdef Py_ssize_t first_row           # what messages add to the number of a row
@@ -24,6 +24,4 @@ cdef class States:
     cdef int enlarge(self, Py_ssize_t slot) noexcept nogil
     cdef Py_ssize_t _blocks(self, list columns, Slots slots, Cancel cancel, list values,
                             object emitted, step_fn step) except -1
-    cdef int _arguments(self, list columns, Py_ssize_t begin, int policy, bint strict, Rows* rows,
-                        Scratch* scratch) except -1
     cdef int _raise(self, int code, list columns, Py_ssize_t row) except -1

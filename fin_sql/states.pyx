@@ -3,14 +3,16 @@
 import pyarrow as pa
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from fin_sql.abi cimport (
     ABSENT, EMIT, GROW, MAX_ARGS, MAX_OUTS, MISSING, NO_MEMORY, REJECTED, TOO_LARGE,
-    Bound, Room, Rows, cell, drive, step_fn,
+    Bound, Room, Rows, absorb, cell, drive, step_fn,
 )
-from fin_sql._loops cimport BLOCK, Scratch, absorb, allocate, find_missing, finish, follow, release
+from fin_sql._loops cimport (
+    BLOCK, Given, Scratch, allocate, find_missing, finish, follow, given_by, release,
+)
 from fin_sql.columns cimport Column, Slots
 from fin_sql.columns import arrow_type, build
 from fin_sql.errors import ArgumentTypeError, CancelledError, KernelError, StateVersionError
@@ -36,6 +38,40 @@ cdef class Cancel:
         """Raise CancelledError once it is set."""
         if self.flag:
             raise CancelledError("the query was cancelled")
+
+
+cdef void arguments(const Given* given, int n_args, Py_ssize_t begin, int policy, bint strict,
+                    Rows* rows, Scratch* scratch) noexcept nogil:
+    """Point the rows at their arguments, by the kernel's rule for missing ones."""
+    cdef Py_ssize_t i, k
+    cdef cell nothing
+    cdef cell* patched
+    cdef bint any_missing = False
+    rows.code = 0
+    rows.missing = NULL
+    if policy != POLICY_ROW:
+        memset(scratch.missing, 0, rows.n)
+    for k in range(n_args):
+        rows.columns[k] = given[k].values + begin
+        if policy != POLICY_ROW:
+            any_missing |= find_missing(&given[k], begin, rows.n, strict, scratch.missing)
+            continue
+        memset(scratch.missing, 0, rows.n)
+        if find_missing(&given[k], begin, rows.n, strict, scratch.missing):
+            if given[k].floating:
+                nothing.f = NAN
+            else:
+                nothing.i = MISSING
+            patched = scratch.patched + k * BLOCK
+            for i in range(rows.n):
+                patched[i] = nothing if scratch.missing[i] else given[k].values[begin + i]
+            rows.columns[k] = patched
+    if any_missing:
+        rows.missing = scratch.missing
+        if policy == POLICY_REJECT:
+            rows.code = REJECTED
+            while not scratch.missing[rows.at]:
+                rows.at += 1
 
 
 cdef class States:
@@ -93,37 +129,35 @@ cdef class States:
         Raises:
             MemoryError: the machine has no more memory.
         """
-        cdef Py_ssize_t i, wanted = max(slots, 2 * self.capacity if self.capacity else 1)
-        cdef char* larger
-        cdef char** table
+        cdef bint grows = self.bound.kernel.grows
+        cdef Py_ssize_t i, each = sizeof(char*) if grows else self.size
+        cdef void* larger
         if slots <= self.capacity or self.size == 0:
             return
-        if self.bound.kernel.grows:
-            table = <char**> calloc(wanted, sizeof(char*))
-            if table == NULL:
+        if slots > self.room:
+            i = max(slots, 2 * self.room)
+            larger = realloc(<void*> self.blocks if grows else <void*> self.states, i * each)
+            if larger == NULL:
                 raise MemoryError
-            if self.capacity:
-                memcpy(table, self.blocks, self.capacity * sizeof(char*))
-            free(self.blocks)
-            self.blocks = table
-            for i in range(self.capacity, wanted):
+            if grows:
+                self.blocks = <char**> larger
+            else:
+                self.states = <char*> larger
+            self.room = i
+        if grows:
+            memset(&self.blocks[self.capacity], 0, (slots - self.capacity) * each)
+            for i in range(self.capacity, slots):
                 self.capacity = i + 1
                 if self.enlarge(i) != 0:
                     raise MemoryError
         else:
-            larger = <char*> calloc(wanted, self.size)
-            if larger == NULL:
-                raise MemoryError
-            if self.capacity:
-                memcpy(larger, self.states, self.capacity * self.size)
-            free(self.states)
-            self.states = larger
-        self.capacity = wanted
+            memset(self.states + self.capacity * each, 0, (slots - self.capacity) * each)
+        self.capacity = slots
 
     @property
     def bytes_held(self):
         """Bytes of all blocks."""
-        cdef int64_t total = 0
+        cdef int64_t total = (self.room - self.capacity) * self.size if self.blocks == NULL else 0
         cdef Py_ssize_t i
         for i in range(self.capacity):
             total += self.block_bytes(i)
@@ -177,9 +211,12 @@ cdef class States:
         cdef Scratch scratch
         cdef Rows rows
         cdef int* flag = &cancel.flag if cancel is not None else NULL
-        cdef list given = checked(self.bound.kernel.spec, columns, n)
         cdef bint running = values is not None and self.c.value != NULL
+        cdef bint folding = values is None and (self.c.loop == NULL or step != self.c.step)
         cdef bint single = n_outs == 1 and not self.bound.kernel.spec.returns.fields
+        cdef Given given[MAX_ARGS]
+        for k, column in enumerate(checked(self.bound.kernel.spec, columns, n)):
+            given[k] = given_by(column)
         self.reserve(slots.top)
         for k, leaf in enumerate(self.bound.kernel.spec.returns.leaves):
             outs[k] = <cell*> <uintptr_t> values[k].address if values is not None else NULL
@@ -191,81 +228,44 @@ cdef class States:
         rows.size = self.size
         allocate(&scratch, n_args)
         rows.emitted = scratch.emitted
-        try:
-            while begin < n:
+        with nogil:
+            while begin < n and rows.code >= 0 and not (flag != NULL and flag[0]):
                 m = min(BLOCK, n - begin)
                 rows.n = m
                 rows.at = 0
                 rows.slots = slots.values + begin if slots.values != NULL else NULL
-                self._arguments(given, begin, policy, strict, &rows, &scratch)
+                arguments(given, n_args, begin, policy, strict, &rows, &scratch)
                 if rows.code == REJECTED:
-                    self._raise(REJECTED, given, begin + rows.at)
+                    break
                 for k in range(n_outs):
                     rows.outs[k] = outs[k] + begin if outs[k] != NULL else NULL
-                with nogil:
-                    while rows.at < m:
-                        rows.states = self.states
-                        rows.blocks = self.blocks
-                        if running:
-                            follow(self.c.step, self.c.value, n_args, n_outs, &rows)
-                        elif values is None and self.c.loop == NULL:
-                            absorb(step, n_args, &rows)
-                        elif self.c.loop != NULL:
-                            self.c.loop(&rows)
-                        else:
-                            drive(step, n_args, n_outs, &rows)
-                        if rows.code == GROW:
-                            rows.code = self.enlarge(rows.slots[rows.at] if rows.slots else 0)
-                        if rows.code < 0:
-                            break
+                while rows.at < m:
+                    rows.states = self.states
+                    rows.blocks = self.blocks
+                    if running:
+                        follow(self.c.step, self.c.value, n_args, n_outs, &rows)
+                    elif folding:
+                        absorb(step, n_args, &rows)
+                    elif self.c.loop != NULL:
+                        self.c.loop(&rows)
+                    else:
+                        drive(step, n_args, n_outs, &rows)
+                    if rows.code == GROW:
+                        rows.code = self.enlarge(rows.slots[rows.at] if rows.slots else 0)
+                    if rows.code < 0:
+                        break
                 if rows.code < 0:
-                    self._raise(rows.code, given, begin + rows.at)
+                    break
                 if bits != NULL:
-                    with nogil:
-                        nulls += finish(&rows, single, floating, n_outs, n_args, strict,
-                                        bits + (begin >> 3))
+                    nulls += finish(&rows, single, floating, n_outs, n_args, strict,
+                                    bits + (begin >> 3))
                 begin += m
-                if flag != NULL and flag[0]:
-                    raise CancelledError(f"{self.bound.kernel.spec.who}: cancelled at row {begin}")
-        finally:
             release(&scratch)
+        if rows.code < 0:
+            self._raise(rows.code, columns, begin + rows.at)
+        if flag != NULL and flag[0]:
+            raise CancelledError(f"{self.bound.kernel.spec.who}: cancelled at row {begin}")
         return nulls
-
-    cdef int _arguments(self, list columns, Py_ssize_t begin, int policy, bint strict, Rows* rows,
-                        Scratch* scratch) except -1:
-        """Point the rows at their arguments, by the kernel's rule for missing ones."""
-        cdef Py_ssize_t i, k
-        cdef Column column
-        cdef cell nothing
-        cdef cell* patched
-        cdef bint any_missing = False
-        rows.code = 0
-        rows.missing = NULL
-        if policy != POLICY_ROW:
-            memset(scratch.missing, 0, rows.n)
-        for k in range(len(columns)):
-            column = columns[k]
-            rows.columns[k] = column.values + begin
-            if policy != POLICY_ROW:
-                any_missing |= find_missing(column, begin, rows.n, strict, scratch.missing)
-                continue
-            memset(scratch.missing, 0, rows.n)
-            if find_missing(column, begin, rows.n, strict, scratch.missing):
-                if column.floating:
-                    nothing.f = NAN
-                else:
-                    nothing.i = MISSING
-                patched = scratch.patched + k * BLOCK
-                for i in range(rows.n):
-                    patched[i] = nothing if scratch.missing[i] else column.values[begin + i]
-                rows.columns[k] = patched
-        if any_missing:
-            rows.missing = scratch.missing
-            if policy == POLICY_REJECT:
-                rows.code = REJECTED
-                while not scratch.missing[rows.at]:
-                    rows.at += 1
-        return 0
 
     cdef int _raise(self, int code, list columns, Py_ssize_t row) except -1:
         spec = self.bound.kernel.spec
@@ -404,7 +404,7 @@ cdef class States:
             kept.blocks = <char**> calloc(max(1, live.n), sizeof(char*))
         if kept.states == NULL and kept.blocks == NULL:
             raise MemoryError
-        kept.capacity = live.n
+        kept.capacity = kept.room = live.n
         for i in range(live.n):
             if self.blocks == NULL:
                 memcpy(kept.block(i), self.block(live.values[i]), self.size)
@@ -414,6 +414,7 @@ cdef class States:
         self.states, kept.states = kept.states, self.states
         self.blocks, kept.blocks = kept.blocks, self.blocks
         self.capacity, kept.capacity = kept.capacity, self.capacity
+        self.room, kept.room = kept.room, self.room
 
     def clear_all(self, Slots slots):
         """Empty some slots."""

@@ -4,7 +4,7 @@ from libc.math cimport isnan
 from libc.stdint cimport int64_t
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, Rows, cell, define_aggregate, define_ring, define_window, drive,
+    ABSENT, EMIT, Rows, absorb, cell, define_aggregate, define_ring, define_window, drive,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
 
@@ -36,13 +36,17 @@ cdef inline void ohlc_take(Ohlc* s, const Ohlc* o) noexcept nogil:
     s.n += o.n
 
 
-cdef int ohlc(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int ohlc(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Ohlc one
     one.n = 1
     one.first = one.last = x[1].i
     one.open = one.high = one.low = one.close = x[0].f
     ohlc_take(<Ohlc*> state, &one)
     return EMIT
+
+
+cdef void ohlc_loop(Rows* r) noexcept nogil:
+    absorb(ohlc, 2, r)
 
 
 cdef int ohlc_value(const void* state, const cell* p, cell* out) noexcept nogil:
@@ -84,7 +88,7 @@ define_aggregate(Spec(
     bound="56 bytes a group",
     example="SELECT symbol, date_bin(INTERVAL '1' SECOND, ts) AS bar, ohlc(price, ts) FROM trades "
             "GROUP BY symbol, bar ORDER BY symbol, bar",
-), ohlc, ohlc_value, ohlc_merge, sizeof(Ohlc))
+), ohlc, ohlc_value, ohlc_merge, sizeof(Ohlc), NULL, False, ohlc_loop)
 
 
 # ---------------------------------------------------------------- volume_bars, dollar_bars

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, GROW, cell, define_aggregate, define_scalar, define_window,
+    ABSENT, EMIT, GROW, Rows, absorb, cell, define_aggregate, define_scalar, define_window,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
 from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
@@ -36,8 +36,12 @@ cdef inline int vwap_move(Vwap* s, double price, double volume, int sign) noexce
     return EMIT
 
 
-cdef int vwap(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int vwap(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     return vwap_move(<Vwap*> state, x[0].f, x[1].f, 1)
+
+
+cdef void vwap_loop(Rows* r) noexcept nogil:
+    absorb(vwap, 2, r)
 
 
 cdef int vwap_back(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
@@ -83,7 +87,7 @@ define_aggregate(Spec(
           "BY its day; over ties write ROWS, as the default frame takes all of them at once.",
     bound="48 bytes a group",
     example="SELECT symbol, vwap(price, size) FROM trades GROUP BY symbol ORDER BY symbol",
-), vwap, vwap_value, vwap_merge, sizeof(Vwap), vwap_back)
+), vwap, vwap_value, vwap_merge, sizeof(Vwap), vwap_back, False, vwap_loop)
 
 
 # ---------------------------------------------------------------- twap

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +76,7 @@ class KernelAggregate(Operator):
         self._folded = [Folded(call, schema) for call in self.calls]
         self._threads = min(threads, len(self._folded))
         self._pool: ThreadPoolExecutor | None = None
+        self._running: list[Future[None]] = []
         # The last key that is a time changes as slowly as a window does.
         times = [k for k in self.keys if pa.types.is_timestamp(schema.field(k).type)]
         self._time = window.time if window else times[-1] if times else None
@@ -83,21 +84,24 @@ class KernelAggregate(Operator):
         self.close()
 
     def close(self) -> None:  # noqa: D102
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        self._running = []
         self._keys = Keys()
         self._timeline: Timeline | None = None
         if self._time is not None:
             self._timeline = Timeline(self.window, self._schema.field(self._time).type)
         self._states = [States(folded.bound) for folded in self._folded]
         self._values: dict[str, list[pa.Array]] = {name: [] for name in self._plain}
-        self._n = 0
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        self._known = 0
 
     @property
     def n_groups(self) -> int:
         """How many groups there are; all rows are one, even where there are none."""
-        return self._n if self.keys or self.window else 1
+        if self._timeline is not None:
+            return self._timeline.groups.n_slots
+        return self._known if self.keys else 1
 
     def process(self, input: int, piece: Piece) -> list[Piece]:  # noqa: D102
         self.take(piece.batch)
@@ -111,6 +115,7 @@ class KernelAggregate(Operator):
             CancelledError: the query was cancelled.
         """
         slots = self._keys.intern([batch[name] for name in self._plain], len(batch))
+        self._note(batch, slots)
         if self._timeline is not None:
             groups = self._timeline.groups
             cells = self._timeline.cells(batch[self._time])
@@ -119,24 +124,30 @@ class KernelAggregate(Operator):
                 batch = batch.take(rows)
             else:
                 slots = groups.slots(slots, cells)
-        self._note(batch, slots)
+        self._wait()
         jobs = list(zip(self._folded, self._states, strict=True))
         if self._threads > 1:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads)
-            list(self._pool.map(lambda job: self._fold(*job, batch, slots), jobs))
+            self._running = [self._pool.submit(self._fold, *job, batch, slots) for job in jobs]
         else:
             for job in jobs:
                 self._fold(*job, batch, slots)
         return batch, slots
 
+    def _wait(self) -> None:
+        """Batches are folded one after another, each while the groups of the next are found."""
+        running, self._running = self._running, []
+        for job in running:
+            job.result()
+
     def _fold(self, folded: Folded, states: States, batch: pa.RecordBatch, slots: Slots) -> None:
         states.fold(folded.columns(batch), slots, self.cancel)
 
     def _note(self, batch: pa.RecordBatch, slots: Slots) -> None:
-        """Keep the key of each group that is new."""
-        known, self._n = self._n, max(self._n, slots.top if len(batch) else 0)
-        if self._n == known or not self._plain:
+        """Keep the values of each key that is new."""
+        known, self._known = self._known, max(self._known, slots.top if len(batch) else 0)
+        if self._known == known:
             return
         rows = first_rows(slots)
         new = slots.array().take(rows).to_numpy() >= known
@@ -148,18 +159,22 @@ class KernelAggregate(Operator):
 
     def groups(self) -> pa.RecordBatch:
         """Key, window and values of each group."""
+        self._wait()
         fields: list[tuple[str, pa.Array]] = []
         windows: tuple[pa.Array, pa.Array] | None = None
+        of_key: pa.Array | None = None
         if self._timeline is not None:
             assert self._time is not None
             kind = self._schema.field(self._time).type
             found = self._timeline.groups.windows()
             windows = (_times(found[0], kind), _times(found[1], kind))
+            of_key = self._timeline.groups.keys_of()
         for name in self.keys:
             if name in self._values:
-                kind = self._schema.field(name).type
                 parts = self._values[name]
-                fields.append((name, pa.concat_arrays(parts) if parts else pa.nulls(0, kind)))
+                kind = self._schema.field(name).type
+                values = pa.concat_arrays(parts) if parts else pa.nulls(0, kind)
+                fields.append((name, values if of_key is None else values.take(of_key)))
             elif windows:
                 fields.append((name, windows[0]))
         if self.window and windows:
@@ -190,4 +205,3 @@ def _times(cells: pa.Array, kind: pa.DataType) -> pa.Array:
 def aggregate_type(call: Call, schema: pa.Schema) -> pa.DataType:
     """The type of a call's value."""
     return Folded(call, schema).type
-

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    EMIT, Bound, Functions, Kernel, Rows, cell, loop_fn, state_of, step_fn, value_fn,
+    EMIT, Bound, Functions, Kernel, Rows, absorb, cell, loop_fn, state_of, step_fn, value_fn,
 )
 from fin_sql.exec._frames cimport (
     THERE, Part, get, join_count, join_first, join_fn, join_integer, join_joint, join_last,
@@ -20,6 +20,16 @@ from fin_sql.exec._values cimport (
     var_pop, var_samp,
 )
 from fin_sql.spec import Arg, Out, Spec
+
+# GCC gives up on inlining what many functions share; here that is the whole work of a row.
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #undef CYTHON_INLINE
+    #define CYTHON_INLINE inline __attribute__((always_inline))
+    #endif
+    """
+
 
 cdef enum:
     MAX_ROW = 5                 # the flag, two values, two order columns
@@ -230,7 +240,7 @@ cdef inline void place(Placed* s, const cell* x) noexcept nogil:
     s.place[1] = x[3].i
 
 
-cdef int first_by(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int first_by(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Placed* s = <Placed*> state
     if s.n == 0 or before(s, x):        # of rows of one place the first to come
         place(s, x)
@@ -238,12 +248,20 @@ cdef int first_by(void* state, const cell* p, const cell* x, cell* out) noexcept
     return EMIT
 
 
-cdef int last_by(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
+cdef inline int last_by(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
     cdef Placed* s = <Placed*> state
     if s.n == 0 or not before(s, x):    # the last to come
         place(s, x)
     s.n += 1
     return EMIT
+
+
+cdef void first_by_loop(Rows* r) noexcept nogil:
+    absorb(first_by, 4, r)
+
+
+cdef void last_by_loop(Rows* r) noexcept nogil:
+    absorb(last_by, 4, r)
 
 
 cdef int placed_value(const void* state, const cell* p, cell* out) noexcept nogil:
@@ -301,8 +319,8 @@ add("stddev_pop", 2, cells(2), spread_step, stddev_pop_value, spread_loop)
 add("covar_samp", 3, cells(5), joint_step, covar_samp_value)
 add("covar_pop", 3, cells(5), joint_step, covar_pop_value)
 add("corr", 3, cells(5), joint_step, corr_value)
-add("first_by", 4, sizeof(Placed), first_by, placed_value)
-add("last_by", 4, sizeof(Placed), last_by, placed_value)
+add("first_by", 4, sizeof(Placed), first_by, placed_value, first_by_loop)
+add("last_by", 4, sizeof(Placed), last_by, placed_value, last_by_loop)
 
 
 def bind(Kernel made):

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fin_sql.columns cimport Slots
 
@@ -25,9 +25,10 @@ cdef struct Group:
     int64_t start
 
 
-cdef struct Recent:             # the window of a key that its last row fell into
+cdef struct Recent:             # of a key: the window that its last row fell into
     int64_t start
     int64_t end
+    int64_t top                 # the end of its latest window
     int32_t slot
 
 
@@ -40,7 +41,8 @@ cdef class TimeGroups:
     """Slots of (key, window), where a window is a stretch of time that begins at its start.
 
     Rows come by key in long stretches of one window, so that nearly all of them find their slot
-    beside their key.
+    beside their key; and while the windows of each key come in the order of time, a window that is
+    not there is a new one. Only behind the first row that goes back are they looked up.
 
     Args:
         width: of a window, in units of the time column; 0 where `bounds` are given instead.
@@ -51,7 +53,7 @@ cdef class TimeGroups:
     cdef int64_t width, origin, slide
     cdef int64_t* bounds        # ascending starts, and the end of the last window
     cdef Py_ssize_t n_bounds
-    cdef Group* table
+    cdef Group* table           # NULL until a window is looked up
     cdef Py_ssize_t mask
     cdef Recent* recent
     cdef Py_ssize_t n_recent
@@ -64,7 +66,6 @@ cdef class TimeGroups:
     def __cinit__(self, int64_t width=0, int64_t origin=0, int64_t slide=0):
         self.width, self.origin = width, origin
         self.slide = slide or width
-        self.grow()
 
     def __dealloc__(self):
         free(self.bounds)
@@ -82,7 +83,8 @@ cdef class TimeGroups:
     @property
     def bytes_held(self):
         """Bytes of the table and of the slots."""
-        return (self.mask + 1) * sizeof(Group) + self.capacity * 20 + self.n_recent * sizeof(Recent)
+        cdef Py_ssize_t table = (self.mask + 1) * sizeof(Group) if self.table != NULL else 0
+        return table + self.capacity * 20 + self.n_recent * sizeof(Recent)
 
     def within(self, object bounds):
         """Take the starts of windows, and the end of the last one: an int64 Arrow array.
@@ -100,26 +102,34 @@ cdef class TimeGroups:
         self.n_bounds = n
 
     cdef int grow(self) except -1 nogil:
-        cdef Py_ssize_t size = 2 * (self.mask + 1) if self.mask else 1024
-        cdef Py_ssize_t i, at
-        cdef Group* table = <Group*> malloc(size * sizeof(Group))
-        cdef int64_t* starts = <int64_t*> realloc(self.starts, size // 2 * sizeof(int64_t))
-        cdef int64_t* ends = <int64_t*> realloc(self.ends, size // 2 * sizeof(int64_t))
-        cdef int32_t* keys = <int32_t*> realloc(self.keys, size // 2 * sizeof(int32_t))
+        """Double the room for slots, and the table if there is one."""
+        cdef Py_ssize_t n = max(2 * self.capacity, 512)
+        cdef int64_t* starts = <int64_t*> realloc(self.starts, n * sizeof(int64_t))
+        cdef int64_t* ends = <int64_t*> realloc(self.ends, n * sizeof(int64_t))
+        cdef int32_t* keys = <int32_t*> realloc(self.keys, n * sizeof(int32_t))
         self.starts = starts if starts != NULL else self.starts
         self.ends = ends if ends != NULL else self.ends
         self.keys = keys if keys != NULL else self.keys
-        if table == NULL or starts == NULL or ends == NULL or keys == NULL:
-            free(table)
+        if starts == NULL or ends == NULL or keys == NULL:
+            raise MemoryError
+        self.capacity = n
+        if self.table != NULL:
+            self.index()
+        return 0
+
+    cdef int index(self) except -1 nogil:
+        """Lay all slots into a table that has room for as many as there is capacity."""
+        cdef Py_ssize_t size = 2 * max(self.capacity, 512), i
+        cdef Group* table = <Group*> malloc(size * sizeof(Group))
+        if table == NULL:
             raise MemoryError
         memset(table, 0xFF, size * sizeof(Group))
         free(self.table)
         self.table = table
         self.mask = size - 1
-        self.capacity = size // 2
         for i in range(self.n_slots):
-            at = self.place(keys[i], starts[i])
-            table[at] = Group(key=keys[i], slot=<int32_t> i, start=starts[i])
+            table[self.place(self.keys[i], self.starts[i])] = Group(
+                key=self.keys[i], slot=<int32_t> i, start=self.starts[i])
         return 0
 
     cdef Py_ssize_t place(self, int32_t key, int64_t start) noexcept nogil:
@@ -134,18 +144,22 @@ cdef class TimeGroups:
         return at
 
     cdef int32_t find(self, int32_t key, int64_t start, int64_t end) except -2 nogil:
-        cdef Py_ssize_t at = self.place(key, start)
-        cdef int32_t slot = self.table[at].slot
-        if slot != NOWHERE:
-            return slot
+        """The slot of a pair, a new one where it was not known."""
+        cdef int32_t slot
+        if self.table == NULL:
+            self.index()
+        slot = self.table[self.place(key, start)].slot
+        return slot if slot != NOWHERE else self.add(key, start, end)
+
+    cdef int32_t add(self, int32_t key, int64_t start, int64_t end) except -2 nogil:
+        cdef int32_t slot = <int32_t> self.n_slots
         if self.n_slots == self.capacity:
             self.grow()
-            at = self.place(key, start)
-        slot = <int32_t> self.n_slots
-        self.table[at] = Group(key=key, slot=slot, start=start)
         self.starts[slot] = start
         self.ends[slot] = end
         self.keys[slot] = key
+        if self.table != NULL:
+            self.table[self.place(key, start)] = Group(key=key, slot=slot, start=start)
         self.n_slots += 1
         return slot
 
@@ -180,7 +194,7 @@ cdef class TimeGroups:
         if room == NULL:
             raise MemoryError
         for i in range(self.n_recent, n):
-            room[i] = Recent(start=0, end=0, slot=0)        # an empty window
+            room[i] = Recent(start=0, end=0, top=NO_TIME + 1, slot=0)    # an empty window
         self.recent = room
         self.n_recent = n
         return 0
@@ -202,7 +216,11 @@ cdef class TimeGroups:
                 recent = &self.recent[key]
                 if not recent.start <= t[i] < recent.end:
                     self.window(t[i], recent)
-                    recent.slot = self.find(key, recent.start, recent.end)
+                    if t[i] >= recent.top:
+                        recent.top = recent.end
+                        recent.slot = self.add(key, recent.start, recent.end)
+                    else:
+                        recent.slot = self.find(key, recent.start, recent.end)
                 out[i] = recent.slot
         return self.made(target, n)
 
@@ -237,17 +255,19 @@ cdef class TimeGroups:
     cdef Slots made(self, object target, Py_ssize_t n):
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, target]), self.n_slots)
 
-    def windows(self, Py_ssize_t first=0):
-        """Start and end of the window of each slot from `first` on: two int64 Arrow arrays."""
-        found = []
-        cdef Py_ssize_t i, n = self.n_slots - first
-        cdef int64_t* source
-        cdef int64_t* out
-        for k in range(2):
-            source = self.starts if k == 0 else self.ends
-            buffer = pa.allocate_buffer(n * sizeof(int64_t))
-            out = <int64_t*> <uintptr_t> buffer.address
-            for i in range(n):
-                out[i] = source[first + i]
-            found.append(pa.Array.from_buffers(pa.int64(), n, [None, buffer]))
-        return tuple(found)
+    def windows(self):
+        """Start and end of the window of each slot: two int64 Arrow arrays."""
+        return (copied(self.starts, self.n_slots, pa.int64()),
+                copied(self.ends, self.n_slots, pa.int64()))
+
+    def keys_of(self):
+        """The key of each slot: an int32 Arrow array."""
+        return copied(self.keys, self.n_slots, pa.int32())
+
+
+cdef object copied(const void* source, Py_ssize_t n, object kind):
+    """Values of a fixed width as an Arrow array."""
+    buffer = pa.allocate_buffer(n * kind.bit_width // 8)
+    if n:
+        memcpy(<void*> <uintptr_t> buffer.address, source, buffer.size)
+    return pa.Array.from_buffers(kind, n, [None, buffer])

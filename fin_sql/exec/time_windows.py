@@ -176,6 +176,8 @@ def _day_before(ns: int, zone: ZoneInfo) -> date:
 def _midnight(day: date, zone: ZoneInfo) -> int:
     """The first moment of a day, in nanoseconds since 1970 UTC."""
     local = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return (local.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
-        microseconds=1
-    ) * 1_000
+    return (
+        (local.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC))
+        // timedelta(microseconds=1)
+        * 1_000
+    )

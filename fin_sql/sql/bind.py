@@ -11,8 +11,8 @@ import pyarrow as pa
 from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
 from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.sql.concern import concerns
-from fin_sql.sql.joins import bind_source
 from fin_sql.sql.groups import GroupRewriter, Groups, NotFoldedError
+from fin_sql.sql.joins import bind_source
 from fin_sql.sql.names import Rewriter, Written
 from fin_sql.sql.parse import conjuncts, read_query
 from fin_sql.sql.plan import (

@@ -373,4 +373,3 @@ def _comparable(kind: pa.DataType) -> bool:
         pa.types.is_timestamp(kind) or pa.types.is_signed_integer(kind)
         or pa.types.is_floating(kind) or pa.types.is_date(kind)
     )  # fmt: skip
-

@@ -19,11 +19,12 @@ from fin_sql.exec import windows as exec_windows
 from fin_sql.exec.aggregate import KernelAggregate
 from fin_sql.exec.ahead import ahead
 from fin_sql.exec.batch import bounded
-from fin_sql.exec.fragment import Chosen, Evaluator, RowFragment, params_in, plain_message
+from fin_sql.exec.fragment import Evaluator, RowFragment, params_in
 from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
 from fin_sql.sql.arrange import join_plan, window_lie
+from fin_sql.sql.once import Once, own_errors, started
 from fin_sql.sql.plan import (
     ORDINAL,
     Aggregate,
@@ -326,8 +327,8 @@ class Run:
             once = Once(schema, grouped()) if self.pure(node.input) else None
             data = once or spool.extend(grouped()).dataset()
             with self.evaluator.tables({"__in": data}):
-                rows = _started(self.evaluator.sql(sql, params_in(sql, self.params)))
-            found = [part.to_pyarrow() for part in _own_errors(rows, [once] if once else [])]
+                rows = started(self.evaluator.sql(sql, params_in(sql, self.params)))
+            found = [part.to_pyarrow() for part in own_errors(rows, [once] if once else [])]
         finally:
             spool.close()
         schema = pa.schema(
@@ -355,8 +356,8 @@ class Run:
                 for k, (name, part) in enumerate(node.named)
             }
             with self.evaluator.tables(data):
-                rows = _started(self.evaluator.sql(node.sql, params_in(node.sql, self.params)))
-            for batch in _own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
+                rows = started(self.evaluator.sql(node.sql, params_in(node.sql, self.params)))
+            for batch in own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()
                 yield _batch(found.columns, node.schema.names, found.num_rows)
@@ -391,43 +392,6 @@ class Run:
         return all(self.pure(part) for part in node.inputs)
 
 
-class Once(ds.Dataset):  # type: ignore[misc]
-    """A stream of batches that one plan reads once."""
-
-    def __init__(self, schema: pa.Schema, stream: Batches) -> None:
-        self._schema, self._stream = schema, stream
-        self.error: Exception | None = None
-        self._read = False
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Of the batches."""
-        return self._schema
-
-    def get_fragments(self, filter: Any = None) -> Iterator[Once]:
-        """Give the one fragment that a plan keeps."""
-        return iter([self])
-
-    def scanner(
-        self, *_: Any, columns: list[str] | None = None, filter: Any = None, **__: Any
-    ) -> Any:
-        """Give the rows; a plan asks for their schema first, and for the rows once."""
-        if filter is not None:
-            reader = pa.RecordBatchReader.from_batches(self._schema, self._noting())
-            return ds.Scanner.from_batches(reader, columns=columns, filter=filter)
-        return Chosen(self._schema, columns, self._noting())
-
-    def _noting(self) -> Batches:
-        if self._read:
-            raise RuntimeError("an input that is there once was read twice")
-        self._read = True
-        try:
-            yield from self._stream
-        except Exception as error:
-            self.error = error
-            raise
-
-
 _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
     Scan: Run.scan,
     Project: Run.project,
@@ -439,24 +403,6 @@ _LOWER: dict[type, Callable[[Run, Any], Batches]] = {
     KernelWindow: Run.window,
     Relational: Run.relational,
 }
-
-
-def _started(frame: Any) -> Any:
-    try:
-        return frame.execute_stream()
-    except Exception as error:
-        raise SqlError(plain_message(error)) from None
-
-
-def _own_errors(stream: Any, inputs: list[Once]) -> Iterator[Any]:
-    """What DataFusion gives; its errors are plain, and those of our inputs are themselves."""
-    try:
-        yield from stream
-    except Exception as error:
-        for part in inputs:
-            if part.error is not None:
-                raise part.error from None
-        raise SqlError(plain_message(error)) from None
 
 
 def _row_bytes(node: Scan) -> int:
