@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fin_sql.columns import Column, Slots, column
 from fin_sql.errors import NotStreamableError
@@ -25,15 +26,16 @@ class Folded(Computed):
     """What KernelAggregate does for a call: a bound aggregate, its columns and its value.
 
     Args:
-        call: an aggregate kernel or a standard function; its constant `order` names the columns
-            that first_value and last_value order their rows by.
+        call: an aggregate kernel or a standard function; its constant `order` has the columns that
+            first_value and last_value order their rows by, each with whether it descends.
         schema: of the input.
     """
 
     def __init__(self, call: Call, schema: pa.Schema) -> None:
         super().__init__(call, schema, ())
-        self.order: tuple[str, ...] = tuple(call.params.get("order", ())) if self.standard else ()
+        self.order: tuple[tuple[str, bool], ...] = ()
         if self.standard:
+            self.order = tuple(call.params.get("order", ()))
             name = self.bound.kernel.spec.name.removesuffix(" rows")
             if self.order:
                 name = {"first_value": "first_by", "last_value": "last_by"}[name]
@@ -43,8 +45,10 @@ class Folded(Computed):
         if not self.order:
             return super().columns(rows, more)
         found = self.flagged(rows)
-        for name in (*self.order, *self.order)[:2]:
-            found.append(column(ordered_cells(rows[name]), "int64", "the order"))
+        for name, descends in (*self.order, *self.order)[:2]:
+            cells = ordered_cells(rows[name])
+            cells = pc.bit_wise_not(cells) if descends else cells
+            found.append(column(cells, "int64", "the order"))
         return found
 
 
@@ -125,15 +129,31 @@ class KernelAggregate(Operator):
             else:
                 slots = groups.slots(slots, cells)
         self._wait()
-        jobs = list(zip(self._folded, self._states, strict=True))
+        kept = self._kept(batch, slots)
+        jobs = [
+            (folded, states, *kept[folded.call.kept])
+            for folded, states in zip(self._folded, self._states, strict=True)
+        ]
         if self._threads > 1:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads)
-            self._running = [self._pool.submit(self._fold, *job, batch, slots) for job in jobs]
+            self._running = [self._pool.submit(self._fold, *job) for job in jobs]
         else:
             for job in jobs:
-                self._fold(*job, batch, slots)
+                self._fold(*job)
         return batch, slots
+
+    def _kept(self, batch: pa.RecordBatch, slots: Slots) -> dict[str, tuple[pa.RecordBatch, Slots]]:
+        """The rows that each condition is true for, and their groups; "" has all."""
+        found = {"": (batch, slots)}
+        for name in dict.fromkeys(call.kept for call in self.calls if call.kept):
+            mask = batch[name]
+            if mask.true_count == len(mask):
+                found[name] = (batch, slots)
+            else:
+                groups = Slots.of(slots.array().filter(mask), slots.top)
+                found[name] = (batch.filter(mask), groups)
+        return found
 
     def _wait(self) -> None:
         """Batches are folded one after another, each while the groups of the next are found."""

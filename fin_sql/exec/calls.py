@@ -45,6 +45,7 @@ class Call:
         params: the constants, by name; of `lag` offset and default, of `nth_value` n.
         frame: of a standard function; None is SQL's default: all rows before, and the peers.
         ignore_nulls: IGNORE NULLS of lag, first_value, last_value and nth_value.
+        kept: of an aggregate, a column: rows where it is not true are left out.
     """
 
     kernel: str
@@ -53,6 +54,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     frame: Frame | None = None
     ignore_nulls: bool = False
+    kept: str = ""
 
 
 NUMBERS = ("sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
 from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.sql.concern import concerns
-from fin_sql.sql.groups import GroupRewriter, Groups, NotFoldedError
+from fin_sql.sql.grouped import fold_groups, pass_groups_on
 from fin_sql.sql.joins import bind_source
 from fin_sql.sql.names import Rewriter, Written
 from fin_sql.sql.parse import conjuncts, read_query
@@ -43,6 +43,7 @@ class Known:
         tables: all names, for hints.
         params: values of the parameters.
         leave_windows: leave the standard windows to DataFusion.
+        deterministic: take every aggregate whose bits depend on the order of its rows.
     """
 
     evaluator: Evaluator
@@ -51,6 +52,7 @@ class Known:
     tables: Callable[[], Sequence[str]]
     params: Mapping[str, Any] = field(default_factory=dict)
     leave_windows: bool = False
+    deterministic: bool = False
 
 
 class Binder:
@@ -236,10 +238,11 @@ class Binder:
             return self._limited(node, query)
         columns = ", ".join(quoted(name) for name in node.schema.names)
         order = self.text.written(*query.order_by)
-        sql = f"SELECT {columns} FROM __in ORDER BY {order}, {ORDINAL}{self._limit_words(query)}"
+        sql = f"SELECT {columns} FROM __in ORDER BY {order}, {ORDINAL}{self.limit_words(query)}"
         return self.relational(sql, {"__in": node}, ordered=True)
 
-    def _limit_words(self, query: Query) -> str:
+    def limit_words(self, query: Query) -> str:
+        """LIMIT and OFFSET as they are written."""
         limit = f" LIMIT {self.text.written(*query.limit)}" if query.limit else ""
         return limit + (f" OFFSET {self.text.written(*query.offset)}" if query.offset else "")
 
@@ -308,12 +311,12 @@ class Binder:
             leave=self.known.leave_windows,
         )
         if select.group_by is not None or select.having is not None:
-            folded = self._folded(select, query, relation)
+            folded = fold_groups(self, select, query, relation)
             if folded is not None:
                 return folded
         rewriter = self.rewriter(relation, lift=windows.lift)
         windows.rewriter, windows.schema = rewriter, relation.node.schema
-        outputs = self._outputs(select, relation, rewriter)
+        outputs = self.outputs(select, relation, rewriter)
         aggregated = select.group_by is not None or select.having is not None
         aggregated |= any(written.aggregates for _, written, _ in outputs)
         if aggregated:
@@ -325,11 +328,11 @@ class Binder:
                 self.text.fail(msg, *site.span)
             folded = None
             if select.group_by is None and select.having is None:
-                folded = self._folded(select, query, relation)
-            return folded or self._aggregated(select, query, relation, outputs)
+                folded = fold_groups(self, select, query, relation)
+            return folded or pass_groups_on(self, select, query, relation, outputs)
         rewriter.meanings = {name: written for name, written, star in outputs if not star and name}
         qualify = rewriter.write(select.qualify) if select.qualify else None
-        order = self._order_terms(query, rewriter, outputs)
+        order = self.order_terms(query, rewriter, outputs)
         node = windows.build(relation.node)
         if qualify:
             if not windows.calls:
@@ -337,9 +340,9 @@ class Binder:
                     "QUALIFY needs a window function; use WHERE", *(select.qualify or (0, 1))
                 )
             node = Filter(node, qualify.sql, tuple(sorted(qualify.uses)))
-        return self._projected(select, query, node, outputs, order)
+        return self.projected(select, query, node, outputs, order, rewriter)
 
-    def _outputs(
+    def outputs(
         self, select: Select, relation: Relation, rewriter: Rewriter
     ) -> list[tuple[str, Written, bool]]:
         """(name, expression, from a star) of each column of the SELECT list."""
@@ -386,68 +389,14 @@ class Binder:
             found.append((column.name, written, True))
         return found
 
-    def _folded(self, select: Select, query: Query, relation: Relation) -> Node | None:
-        """GROUP BY in our own operator; None where DataFusion runs it as a whole."""
-        groups = Groups(
-            self.text, self.rewriter(relation), self.describe, self.constant, self.interval
-        )
-        try:
-            if select.group_by:
-                groups.take(select.group_by, select.items)
-            if any(item.star for item in select.items):
-                return None
-            rewriter = GroupRewriter(groups)
-            outputs = self._outputs(select, rewriter.relation, rewriter)
-            rewriter.meanings = {name: written for name, written, _ in outputs}
-            having = rewriter.write(select.having) if select.having else None
-            order = self._order_terms(query, rewriter, outputs)
-        except NotFoldedError:
-            return None
-        if not groups.worthwhile:
-            return None
-        node: Node = groups.build(self.project)
-        if having:
-            node = Filter(node, having.sql, tuple(sorted(having.uses)))
-        return self._projected(select, query, node, outputs, order)
-
-    def _aggregated(self, select: Select, query: Query, relation: Relation, outputs: Any) -> Node:
-        rewriter = self.rewriter(relation, meanings={n: w for n, w, star in outputs if not star})
-        words = self._select_words(select, outputs)
-        named: dict[str, Node] = {"__in": relation.node}
-        for _, written, _ in outputs:
-            named |= written.inputs
-        sql = f"{words} FROM __in"
-        if select.group_by:
-            sql += f" GROUP BY {self._grouping(select.group_by, rewriter)}"
-        if select.having:
-            having = rewriter.write(select.having)
-            named |= having.inputs
-            sql += f" HAVING {having.sql}"
-        if query.order_by:
-            # An output's name is its own in ORDER BY: DataFusion resolves it.
-            plain = self.rewriter(relation)
-            sql += f" ORDER BY {plain.write(query.order_by).sql}"
-        node = self.relational(sql + self._limit_words(query), named)
-        rounds = any(
-            written.rounds and pa.types.is_floating(node.schema.field(name).type)
-            for name, written, _ in outputs
-        )
-        return replace(node, note="not bit-stable" if rounds else "")
-
-    def _grouping(self, span: Span, rewriter: Rewriter) -> str:
-        parts = []
-        for part in self.text.split(*span, ","):
-            token = self.text.tokens[part[0]]
-            single = part[1] - part[0] == 1 and token.says("all")
-            parts.append("ALL" if single else rewriter.write(part).sql)
-        return ", ".join(parts)
-
-    def _select_words(self, select: Select, outputs: Any) -> str:
+    def select_words(self, select: Select, outputs: Any) -> str:
+        """SELECT and its columns."""
         items = ", ".join(f"{written.sql} AS {quoted(name)}" for name, written, _ in outputs)
         distinct = f"{self.text.written(*select.distinct)} " if select.distinct else ""
         return f"SELECT {distinct}{items}"
 
-    def _order_terms(self, query: Query, rewriter: Rewriter, outputs: Any) -> str | None:
+    def order_terms(self, query: Query, rewriter: Rewriter, outputs: Any) -> str | None:
+        """ORDER BY over what a query reads, or over the names that it gives."""
         if query.order_by is None:
             return None
         names = {name for name, _, _ in outputs}
@@ -466,19 +415,43 @@ class Binder:
         rewriter.meanings = kept
         return ", ".join(parts)
 
-    def _projected(
-        self, select: Select, query: Query, node: Node, outputs: Any, order: str | None
+    def _first_of_each(
+        self, select: Select, outputs: Any, order: str | None, on: Span, rewriter: Rewriter
+    ) -> str:
+        """DISTINCT ON: of each group the first row, in the given order, then in the input's."""
+        keys = ", ".join(rewriter.write(part).sql for part in self.text.split(*on, ","))
+        items = ", ".join(f"{written.sql} AS {quoted(name)}" for name, written, _ in outputs)
+        if order is not None:
+            return f"SELECT DISTINCT ON ({keys}) {items} FROM __in ORDER BY {order}, {ORDINAL}"
+        names = ", ".join(quoted(name) for name, _, _ in outputs)
+        inner = f"SELECT DISTINCT ON ({keys}) {items}, {ORDINAL} FROM __in ORDER BY {keys}"
+        return f"SELECT {names} FROM ({inner}, {ORDINAL}) ORDER BY {ORDINAL}"
+
+    def projected(
+        self,
+        select: Select,
+        query: Query,
+        node: Node,
+        outputs: Any,
+        order: str | None,
+        rewriter: Rewriter,
     ) -> Node:
+        """The SELECT list over a node, with DISTINCT, ORDER BY and LIMIT."""
         inputs: dict[str, Node] = {}
         for _, written, _ in outputs:
             inputs |= written.inputs
-        words = self._select_words(select, outputs)
+        if select.distinct and self.text.tokens[select.distinct[1] - 1].says(")"):
+            on = (select.distinct[0] + 3, select.distinct[1] - 1)
+            sql = self._first_of_each(select, outputs, order, on, rewriter)
+            sql += self.limit_words(query)
+            return self.relational(sql, {"__in": node, **inputs}, ordered=True)
+        words = self.select_words(select, outputs)
         if select.distinct or order is not None:
             tail = "" if select.distinct else f", {ORDINAL}"
             sql = f"{words} FROM __in"
             if order is not None:
                 sql += f" ORDER BY {order}{tail}"
-            sql += self._limit_words(query)
+            sql += self.limit_words(query)
             return self.relational(sql, {"__in": node, **inputs}, ordered=not select.distinct)
         sql = f"{words} FROM __in"
         if any(written.subquery for _, written, _ in outputs):

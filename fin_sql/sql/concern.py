@@ -21,7 +21,9 @@ def concerns(text: Text, begin: int, end: int, *, leave_windows: bool = False) -
             continue
         if token.says("asof") and tokens[i + 1].says(*_JOIN):
             return True
-        if token.says("match_condition") and tokens[i + 1].says("("):
+        if token.says("match_condition", "pivot") and tokens[i + 1].says("("):
+            return True
+        if token.says("distinct") and tokens[i + 1].says("on") and tokens[i + 2].says("("):
             return True
         if not tokens[i + 1].says("("):
             continue

@@ -11,7 +11,7 @@ import pyarrow as pa
 from fin_sql.errors import SqlError
 from fin_sql.exec.aggregate import WINDOW_END, WINDOW_START, aggregate_type
 from fin_sql.exec.calls import STANDARD, Call, supports
-from fin_sql.exec.time_windows import TimeWindow, checked
+from fin_sql.exec.time_windows import DAY_NS, TimeWindow, checked
 from fin_sql.registry import KERNELS
 from fin_sql.sql.calls import CallSite, call_at, kernel_call
 from fin_sql.sql.names import EXACT, Rewriter, Written
@@ -23,6 +23,17 @@ from fin_sql.sql.windows import ALIASES
 
 WINDOWS = ("tumble", "hop")
 _SETS = ("rollup", "cube", "grouping")
+_UNZONED = [pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")]
+_TRUNCATED = {
+    "second": TimeWindow("", 10**9),
+    "minute": TimeWindow("", 60 * 10**9),
+    "hour": TimeWindow("", 3_600 * 10**9),
+    "day": TimeWindow("", days=1),
+    "week": TimeWindow("", days=7),
+    "month": TimeWindow("", months=1),
+    "quarter": TimeWindow("", months=3),
+    "year": TimeWindow("", months=12),
+}
 _NO_AGGREGATES = ("row_number", "lag", "nth_value")
 
 
@@ -41,11 +52,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Folding:
-    """An aggregate that is folded: its column, its call and its arguments."""
+    """An aggregate that is folded: its call, its arguments, its order and its FILTER."""
 
     call: Call
     args: tuple[Written, ...]
-    order: tuple[Written, ...] = ()
+    order: tuple[tuple[Written, bool], ...] = ()
+    kept: Written | None = None
 
 
 class Groups:
@@ -75,6 +87,7 @@ class Groups:
         self.folded: dict[Any, Folding] = {}
         self.others: dict[str, tuple[str, Written]] = {}
         self._window_tokens: tuple[tuple[str, str], ...] = ()
+        self.only: Written | None = None  # rows that the aggregates to come are over
 
     # ------------------------------------------------------------ GROUP BY
 
@@ -88,7 +101,7 @@ class Groups:
         if len(parts) == 1 and self._is_word(parts[0], "all"):
             parts = [item.span for item in items if not self._aggregates(item)]
         for part in parts:
-            self._take(self._meant(part, items))
+            self.take_one(self._meant(part, items))
 
     def _is_word(self, span: Span, word: str) -> bool:
         return span[1] - span[0] == 1 and self.text.tokens[span[0]].says(word)
@@ -114,15 +127,20 @@ class Groups:
             return next((item.span for item in items if item.alias == token.text), span)
         return span
 
-    def _take(self, span: Span) -> None:
+    def take_one(self, span: Span) -> None:
+        """Take up one expression of GROUP BY.
+
+        Raises:
+            NotFoldedError: it is a grouping set, or has a query in brackets.
+        """
         token = self.text.tokens[span[0]]
         if token.says(*_SETS) or self._is_word(span, "all"):
             raise NotFoldedError
         site = call_at(self.text, span[0]) if token.names else None
-        if site and site.name in WINDOWS and site.span == span:
+        if site and site.span == span and (window := self._windowed(site)):
             if self.window is not None:
                 self.text.fail("one window of time in a GROUP BY", *span)
-            self.window = self._window(site)
+            self.window = window
             self._window_tokens = self._tokens(span)
             return
         written = self.base.write(span)
@@ -137,6 +155,30 @@ class Groups:
     def _tokens(self, span: Span) -> tuple[tuple[str, str], ...]:
         return tuple((t.kind, t.text) for t in self.text.tokens[span[0] : span[1]])
 
+    def _windowed(self, site: CallSite) -> TimeWindow | None:
+        """The window that a call means, where it means one."""
+        if site.name in WINDOWS:
+            return self._window(site)
+        if site.name not in ("date_bin", "date_trunc") or len(site.args) != 2 or site.named:
+            return None
+        length, time = site.args
+        written = self.base.write(time)
+        if self.window is not None or written.subquery or written.aggregates:
+            return None  # beside a window it is a key like any other
+        types = self._types([written, self.base.write(site.span)])
+        if types[0] != types[1] or types[0] not in _UNZONED:
+            return None
+        name = written.column or "__time"
+        if site.name == "date_trunc":
+            found = _TRUNCATED.get(str(self.constant(length)).lower())
+            window = found and replace(found, time=name)
+        else:
+            months, days, ns = self.interval(length)
+            window = None if months else TimeWindow(name, ns + days * DAY_NS)
+        if window:
+            self.time = written
+        return window
+
     def _window(self, site: CallSite) -> TimeWindow:
         hop = site.name == "hop"
         form = "HOP(ts, slide, size)" if hop else "TUMBLE(ts, size [, zone])"
@@ -147,7 +189,7 @@ class Groups:
         slide, zone = (0, 0, 0), ""
         if hop:
             slide = self.interval(site.args[1])
-            days, width = 0, days * 86_400_000_000_000 + width
+            days, width = 0, days * DAY_NS + width
         elif len(site.args) == 3:
             zone = self.constant(site.args[2])
             if not isinstance(zone, str):
@@ -155,9 +197,7 @@ class Groups:
         if hop and (slide[0] or months):
             self.text.fail("HOP takes no months: they are not equally long", *site.span)
         name = self.time.column or "__time"
-        found = TimeWindow(
-            name, width, slide[1] * 86_400_000_000_000 + slide[2], days, months, zone
-        )
+        found = TimeWindow(name, width, slide[1] * DAY_NS + slide[2], days, months, zone)
         try:
             return checked(found)
         except SqlError as error:
@@ -168,57 +208,55 @@ class Groups:
     def lift(self, site: CallSite) -> str:
         """Take up an aggregate; gives the column that has it."""
         kernel = KERNELS.get(site.name)
-        kept = self.base.write(site.filter) if site.filter else None
+        kept = self._kept(site)
         if kernel is not None:
             call = kernel_call(self.text, replace(site, filter=None), self.constant)
-            args = tuple(self._kept(self.base.argument(arg), kept) for arg in call.args)
-            return self._fold(site.name, args, call.params)
+            args = tuple(self.base.argument(arg) for arg in call.args)
+            return self._fold(site.name, args, call.params, kept=kept)
         name = ALIASES.get(site.name, site.name)
         if (
             name not in STANDARD or name in _NO_AGGREGATES
             or site.distinct or site.within or site.named
             or (site.order and name not in ("first_value", "last_value"))
         ):  # fmt: skip
-            return self._leave(site)
+            return self._leave(site, kept)
         spans = [s for s in site.args if not (name == "count" and self.text.written(*s) == "*")]
         args = tuple(self.base.write(span) for span in spans)
-        if kept and name == "count" and not args:
-            args = (Written("1"),)
-        args = tuple(self._kept(arg, kept) for arg in args)
         order = self._order(site.order) if site.order else ()
-        if order is None or any(part.subquery for part in (*args, *order)):
-            return self._leave(site)
-        if kept and name in ("first_value", "last_value"):
-            return self._leave(site)  # rows that are left out would be first
-        types = self._types([*args, *order])
+        if order is None or any(part.subquery for part in (*args, *(w for w, _ in order))):
+            return self._leave(site, kept)
+        types = self._types([*args, *(written for written, _ in order)])
         if not supports(
             Call(name, ("",) * len(args), "", {}, None, site.ignore_nulls), types[: len(args)]
         ) or not all(_comparable(kind) for kind in types[len(args) :]):
-            return self._leave(site)
-        return self._fold(name, args, {}, order, ignore_nulls=site.ignore_nulls)
+            return self._leave(site, kept)
+        return self._fold(name, args, {}, order, kept, ignore_nulls=site.ignore_nulls)
 
-    def _kept(self, arg: Written, kept: Written | None) -> Written:
-        if kept is None:
-            return arg
-        sql = f"CASE WHEN {kept.sql} THEN {arg.sql} END"
-        return Written(sql, arg.uses | kept.uses, subquery=arg.subquery or kept.subquery)
+    def _kept(self, site: CallSite) -> Written | None:
+        """The condition of the rows that an aggregate is over."""
+        own = self.base.write(site.filter) if site.filter else None
+        if own is None or self.only is None:
+            return own or self.only
+        sql = f"({own.sql}) AND ({self.only.sql})"
+        return Written(sql, own.uses | self.only.uses, subquery=own.subquery)
 
     def _types(self, parts: Sequence[Written]) -> list[pa.DataType]:
         if not parts:
             return []
         return self.describe([part.sql for part in parts], self.base.relation.node.schema)
 
-    def _order(self, span: Span) -> tuple[Written, ...] | None:
-        """The columns of an ascending ORDER BY of at most two; None for DataFusion's."""
+    def _order(self, span: Span) -> tuple[tuple[Written, bool], ...] | None:
+        """Columns, and whether they descend, of an ORDER BY of at most two; else None."""
         parts = self.text.split(*span, ",")
         if len(parts) > 2:
             return None
         found = []
         for begin, end in parts:
             last = self.text.tokens[end - 1]
-            if last.says("desc", "first", "last"):
+            if last.says("first", "last"):
                 return None
-            found.append(self.base.write((begin, end - last.says("asc"))))
+            written = self.base.write((begin, end - last.says("asc", "desc")))
+            found.append((written, last.says("desc")))
         return tuple(found)
 
     def _fold(
@@ -226,27 +264,40 @@ class Groups:
         name: str,
         args: tuple[Written, ...],
         params: Mapping[str, Any],
-        order: tuple[Written, ...] = (),
+        order: tuple[tuple[Written, bool], ...] = (),
+        kept: Written | None = None,
         *,
         ignore_nulls: bool = False,
     ) -> str:
-        if any(arg.subquery for arg in args):
+        if any(part.subquery for part in (*args, *([kept] if kept else ()))):
             raise NotFoldedError
-        key = (name, tuple(a.sql for a in args), tuple(o.sql for o in order), ignore_nulls,
+        by = tuple((written.sql, down) for written, down in order)
+        key = (name, tuple(a.sql for a in args), by, ignore_nulls, kept and kept.sql,
                tuple(sorted(params.items(), key=str)))  # fmt: skip
         if key not in self.folded:
             call = Call(name, (), f"__a{len(self.folded)}", params, None, ignore_nulls)
-            self.folded[key] = Folding(call, args, order)
+            self.folded[key] = Folding(call, args, order, kept)
         return self.folded[key].call.name
 
-    def _leave(self, site: CallSite) -> str:
+    def _leave(self, site: CallSite, kept: Written | None) -> str:
         """An aggregate that DataFusion computes, over the same groups."""
         written = self.base.write(site.span)
+        if self.only is not None and kept is not None:
+            if site.filter:
+                self.text.fail("this aggregate takes no FILTER here", *site.filter)
+            written.sql += f" FILTER (WHERE {kept.sql})"
+            written.uses |= kept.uses
         if written.subquery:
             raise NotFoldedError
         if written.sql not in self.others:
             self.others[written.sql] = (f"__o{len(self.others)}", written)
         return self.others[written.sql][0]
+
+    @property
+    def lifted(self) -> set[str]:
+        """The columns of the aggregates that were taken up."""
+        names = {name for name, _ in self.others.values()}
+        return names | {folding.call.name for folding in self.folded.values()}
 
     @property
     def worthwhile(self) -> bool:
@@ -298,9 +349,10 @@ class Groups:
         calls = []
         for folding in self.folded.values():
             names = [column(arg, f"__p{len(made)}") for arg in folding.args]
-            order = tuple(column(o, f"__p{len(made)}") for o in folding.order)
+            order = tuple((column(o, f"__p{len(made)}"), down) for o, down in folding.order)
             params = {"order": order} if order else folding.call.params
-            calls.append(replace(folding.call, args=tuple(names), params=params))
+            kept = column(folding.kept, f"__p{len(made)}") if folding.kept else ""
+            calls.append(replace(folding.call, args=tuple(names), params=params, kept=kept))
         for _, written in self.others.values():
             for name in sorted(written.uses):
                 column(Written(quoted(name), {name}), name)

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.sql.asof import bind_asof
+from fin_sql.sql.pivot import bind_pivot
 from fin_sql.sql.plan import ORDINAL, Node, Scan, named_columns, renamed
 from fin_sql.sql.scope import Column, Relation
-from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Source
+from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Pivoted, Source
 from fin_sql.sql.text import mentioned, quoted
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def _named(node: Node, alias: str) -> Relation:
 
 
 def _leaf(binder: Binder, source: Source) -> Relation:
+    if isinstance(source, Pivoted):
+        return bind_pivot(binder, source, bind_source(binder, source.source))
     if isinstance(source, Derived):
         node = named_columns(binder.plan(source.query), source.columns, source.alias)
         return _named(node, source.alias)

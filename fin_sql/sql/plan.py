@@ -211,12 +211,16 @@ class KernelWindow(OverOne):
 
 
 def _called(call: Call) -> str:
-    params = [f"{name} => {value}" for name, value in call.params.items()]
+    params = [f"{name} => {value}" for name, value in call.params.items() if name != "order"]
+    order = ", ".join(f"{n}{' DESC' * down}" for n, down in call.params.get("order", ()))
     frame = ""
     if call.frame:
         frame = f" {call.frame.unit.upper()} {_bound(call.frame.start)} .. {_bound(call.frame.end)}"
     nulls = " IGNORE NULLS" if call.ignore_nulls else ""
-    return f"{call.kernel}({', '.join([*call.args, *params])}){nulls}{frame} AS {call.name}"
+    kept = f" FILTER (WHERE {call.kept})" if call.kept else ""
+    by = f" ORDER BY {order}" if order else ""
+    inside = f"{', '.join([*call.args, *params])}{by}"
+    return f"{call.kernel}({inside}){nulls}{kept}{frame} AS {call.name}"
 
 
 def _bound(rows: int | None) -> str:

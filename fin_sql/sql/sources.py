@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from fin_sql.sql.pivot import pivoted_at, starts_pivot
 from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Query, Source
 from fin_sql.sql.text import Text
 
@@ -166,6 +167,15 @@ def _names(text: Text, begin: int, end: int) -> tuple[str, ...]:
 
 
 def _factor(text: Text, begin: int, end: int, query: ReadQuery) -> tuple[Source, int]:
+    source, at = _plain_factor(text, begin, end, query)
+    while at < end and starts_pivot(text, at):
+        behind = text.closing[at + 1] + 1
+        alias, after = _alias(text, behind, end)
+        source, at = pivoted_at(text, source, at, alias, (begin, after)), after
+    return source, at
+
+
+def _plain_factor(text: Text, begin: int, end: int, query: ReadQuery) -> tuple[Source, int]:
     tokens = text.tokens
     token = tokens[begin]
     if token.kind == "string":
@@ -236,4 +246,8 @@ def _alias(text: Text, at: int, end: int) -> tuple[str | None, int]:
 
 def _reserved(text: Text, at: int) -> bool:
     word = text.tokens[at]
-    return _starts_join(text, at) or word.says(*_CLAUSES, *_KINDS, "join", "tablesample", "with")
+    return (
+        starts_pivot(text, at)
+        or _starts_join(text, at)
+        or word.says(*_CLAUSES, *_KINDS, "join", "tablesample", "with")
+    )

@@ -85,7 +85,29 @@ class Joined:
     words: tuple[tuple[Span, Span], ...]
 
 
-Source = Named | Derived | Foreign | Asof | Joined
+@dataclass(frozen=True)
+class Pivoted:
+    """A source whose rows become columns: one for each value and aggregate.
+
+    Args:
+        source: what is turned.
+        aggregates: the aggregates, each over the rows of one value.
+        key: the column whose values are named.
+        values: constants, each with the name that it gives.
+        group_by: the columns that stay; none given are all that are not used otherwise.
+        alias: of the result.
+    """
+
+    span: Span
+    source: Source
+    aggregates: tuple[Item, ...]
+    key: Span
+    values: tuple[Item, ...]
+    group_by: tuple[Item, ...]
+    alias: str
+
+
+Source = Named | Derived | Foreign | Asof | Joined | Pivoted
 
 
 @dataclass(frozen=True)
