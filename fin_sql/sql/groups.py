@@ -283,9 +283,12 @@ class Groups:
         """An aggregate that DataFusion computes, over the same groups."""
         written = self.base.write(site.span)
         if self.only is not None and kept is not None:
-            if site.filter:
-                self.text.fail("this aggregate takes no FILTER here", *site.filter)
-            written.sql += f" FILTER (WHERE {kept.sql})"
+            begin, end = site.span
+            if site.filter:  # its condition is within `kept`
+                begin, end = site.filter[0] - 3, site.filter[1] + 1
+            call = self.base.write((site.span[0], begin if site.filter else end)).sql
+            behind = self.base.write((end, site.span[1])).sql
+            written.sql = f"{call} FILTER (WHERE {kept.sql}) {behind}".rstrip()
             written.uses |= kept.uses
         if written.subquery:
             raise NotFoldedError
