@@ -84,7 +84,8 @@ def test_pivot_by_window_with_several_aggregates(ctx, trades):
 def test_pivot_of_a_kernel_and_of_an_aggregate_of_datafusion(ctx, trades):
     found = ctx.sql(
         "SELECT p.venue, p.a_v, p.a_m, p.a_k FROM trades PIVOT (vwap(price, size) AS v, "
-        "median(size) AS m, median(size) FILTER (WHERE size > 3) AS k FOR symbol IN ('A' AS a) GROUP BY venue) p ORDER BY venue"
+        "median(size) AS m, median(size) FILTER (WHERE size > 3) AS k FOR symbol IN ('A' AS a) "
+        "GROUP BY venue) p ORDER BY venue"
     ).to_arrow()
     frame = trades.to_pandas()
     for row in found.to_pylist():
@@ -185,8 +186,8 @@ def test_filter_leaves_rows_out_of_any_aggregate(ctx, trades):
         ctx,
         "SELECT venue, first_value(price ORDER BY ts DESC, seq DESC) FILTER (WHERE size > 4) AS f, "
         "last_value(price ORDER BY ts, seq DESC) AS l, count(*) FILTER (WHERE price > 100) AS n, "
-        f"sum(size) FILTER (WHERE symbol = 'A') AS s, max(window_start) FILTER (WHERE size > 2) AS w"
-        f" FROM (SELECT *, date_trunc('minute', ts) AS window_start FROM trades) "
+        "sum(size) FILTER (WHERE symbol = 'A') AS s, max(minute) FILTER (WHERE size > 2) AS w"
+        " FROM (SELECT *, date_trunc('minute', ts) AS minute FROM trades) "
         "GROUP BY venue, TUMBLE(ts, INTERVAL '1' DAY)",
         "SELECT venue, first(price ORDER BY ts DESC, seq DESC) FILTER (WHERE size > 4) AS f, "
         "last(price ORDER BY ts, seq DESC) AS l, count(*) FILTER (WHERE price > 100) AS n, "
