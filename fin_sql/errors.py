@@ -65,6 +65,12 @@ class SourceError(FinSqlError, OSError):
     sqlstate = "08000"
 
 
+class SourceChangedError(SourceError):
+    """The log behind a position is gone or is another one; the message says what to do."""
+
+    sqlstate = "55000"
+
+
 class StateError(FinSqlError):
     """Kept state cannot be used; the message says what an operator can do."""
 
