@@ -291,15 +291,13 @@ class Run:
         stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
         stream = (_without_texts(batch, node) for batch in stream)
         try:
-            columns: list[pa.Array] = []
+            beside: dict[str, pa.Array] = {}
             if node.others:
-                columns = self._beside(node, operator, stream)
+                beside = self._beside(node, operator, stream)
             else:
                 for batch in stream:
                     operator.process(0, Piece(batch))
-            found = operator.groups()
-            arrays = [*found.columns, *columns]
-            whole = _batch(arrays, node.schema.names, found.num_rows)
+            whole = operator.groups(beside)
             for begin in range(0, whole.num_rows, self.batch_rows):
                 yield whole.slice(begin, self.batch_rows)
         finally:
@@ -307,8 +305,8 @@ class Run:
 
     def _beside(
         self, node: Aggregate, operator: KernelAggregate, stream: Iterator[pa.RecordBatch]
-    ) -> list[pa.Array]:
-        """DataFusion's aggregates of our groups, in their order."""
+    ) -> dict[str, pa.Array]:
+        """DataFusion's aggregates of our groups, by their numbers."""
         group = pa.field("__group", pa.int32())
         shown = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in node.others)
         sql = f"SELECT {shown} FROM __in GROUP BY __group ORDER BY __group"
@@ -335,7 +333,8 @@ class Run:
             [pa.field(n, k) for (n, _), k in zip(node.others, node.other_types, strict=True)]
         )
         parts = [conformed(_batch(b.columns, schema.names, b.num_rows), schema) for b in found]
-        return [c.combine_chunks() for c in pa.Table.from_batches(parts, schema).columns]
+        table = pa.Table.from_batches(parts, schema).combine_chunks()
+        return {name: table[name].combine_chunks() for name in schema.names}
 
     def _sorted(
         self, node: Node, stream: Batches, columns: Sequence[str], *, total: bool
