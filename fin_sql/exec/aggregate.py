@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +20,7 @@ from fin_sql.exec.time_windows import NO_TIME, Timeline, TimeWindow
 from fin_sql.states import Cancel, States
 
 WINDOW_START, WINDOW_END = "window_start", "window_end"
+REPEATED = 1 << 20  # rows of a part that is repeated for each of the windows they fall into
 
 
 class Folded(Computed):
@@ -106,8 +107,16 @@ class KernelAggregate(Operator):
         return self._known if self.keys else 1
 
     def process(self, input: int, piece: Piece) -> list[Piece]:  # noqa: D102
-        self.take(piece.batch)
+        for part in self.parts(piece.batch):
+            self.take(part)
         return []
+
+    def parts(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """A batch in parts that stay small when each row is repeated for all of its windows."""
+        windows = self._timeline.groups.overlapping if self._timeline else 1
+        step = max(REPEATED // windows, 1) if windows > 1 else max(len(batch), 1)
+        for begin in range(0, len(batch), step):
+            yield batch.slice(begin, step)
 
     def take(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Slots]:
         """Fold some rows; returns them, repeated for each window they fall into, and their groups.
