@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +20,7 @@ from fin_sql.exec.time_windows import NO_TIME, Timeline, TimeWindow
 from fin_sql.states import Cancel, States
 
 WINDOW_START, WINDOW_END = "window_start", "window_end"
+REPEATED = 1 << 20  # rows of a part that is repeated for each of the windows they fall into
 
 
 class Folded(Computed):
@@ -98,6 +99,7 @@ class KernelAggregate(Operator):
             self._timeline = Timeline(self.window, self._schema.field(self._time).type)
         self._states = [States(folded.bound) for folded in self._folded]
         self._values: dict[str, list[pa.Array]] = {name: [] for name in self._plain}
+        self._appeared: list[pa.Array] = []
         self._known = 0
 
     @property
@@ -108,8 +110,16 @@ class KernelAggregate(Operator):
         return self._known if self.keys else 1
 
     def process(self, input: int, piece: Piece) -> list[Piece]:  # noqa: D102
-        self.take(piece.batch)
+        for part in self.parts(piece.batch):
+            self.take(part)
         return []
+
+    def parts(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """A batch in parts that stay small when each row is repeated for all of its windows."""
+        windows = self._timeline.groups.overlapping if self._timeline else 1
+        step = max(REPEATED // windows, 1) if windows > 1 else max(len(batch), 1)
+        for begin in range(0, len(batch), step):
+            yield batch.slice(begin, step)
 
     def take(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Slots]:
         """Fold some rows; returns them, repeated for each window they fall into, and their groups.
@@ -165,20 +175,28 @@ class KernelAggregate(Operator):
         states.fold(folded.columns(batch), slots, self.cancel)
 
     def _note(self, batch: pa.RecordBatch, slots: Slots) -> None:
-        """Keep the values of each key that is new."""
+        """Keep the values of each key that is new, by its slot."""
         known, self._known = self._known, max(self._known, slots.top if len(batch) else 0)
         if self._known == known:
             return
         rows = first_rows(slots)
-        new = slots.array().take(rows).to_numpy() >= known
-        rows = rows.filter(pa.array(new))
+        found = slots.array().take(rows)
+        new = pc.greater_equal(found, known)
+        rows, found = rows.filter(new), found.filter(new)
+        # Those of a dictionary have slots in its own order, and NULL behind them.
+        self._appeared.append(found)
+        rows = rows.take(pc.sort_indices(found))
         for name in self._plain:
             values = batch[name].take(rows)
             kind = self._schema.field(name).type
             self._values[name].append(values if values.type == kind else values.cast(kind))
 
-    def groups(self) -> pa.RecordBatch:
-        """Key, window and values of each group."""
+    def groups(self, beside: Mapping[str, pa.Array] | None = None) -> pa.RecordBatch:
+        """Key, window and values of each group.
+
+        Args:
+            beside: more columns, with a value for each group as `take` numbers them.
+        """
         self._wait()
         fields: list[tuple[str, pa.Array]] = []
         windows: tuple[pa.Array, pa.Array] | None = None
@@ -202,10 +220,20 @@ class KernelAggregate(Operator):
         for call, folded, states in zip(self.calls, self._folded, self._states, strict=True):
             states.reserve(self.n_groups)
             fields.append((call.name, folded.finish(states.values(self.n_groups))))
+        fields += (beside or {}).items()
         if not fields:
             return pa.record_batch({"_": pa.nulls(self.n_groups)}).select([])
         names, arrays = zip(*fields, strict=True)
-        return pa.RecordBatch.from_arrays(list(arrays), list(names))
+        found = pa.RecordBatch.from_arrays(list(arrays), list(names))
+        return found if of_key is not None else self._in_order(found)
+
+    def _in_order(self, found: pa.RecordBatch) -> pa.RecordBatch:
+        """Groups by their slots in the order in which they appeared; windows have that order."""
+        if not self._appeared:
+            return found
+        order = pa.concat_arrays(self._appeared)
+        in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
+        return found if in_order else found.take(order)
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
         msg = "groups cannot be checkpointed yet"

@@ -78,7 +78,7 @@ cdef class TimeGroups:
     @property
     def overlapping(self):
         """How many windows a row falls into at most."""
-        return 1 if not self.width else -(-self.width // self.slide)
+        return 1 if not self.width else (self.width + self.slide - 1) // self.slide
 
     @property
     def bytes_held(self):
@@ -225,7 +225,8 @@ cdef class TimeGroups:
         return self.made(target, n)
 
     def overlapped(self, Slots keys, object times):
-        """(row, slot) of each row in each of its windows: an int64 Arrow array and Slots."""
+        """(row, slot) of each row in each of its windows, the earliest first: an int64 Arrow array
+        and Slots."""
         cdef Py_ssize_t i, n = keys.n, made = 0, most = n * self.overlapping
         cdef const int64_t* t = <const int64_t*> <uintptr_t> times.buffers()[1].address
         target = pa.allocate_buffer(most * sizeof(int32_t))
@@ -242,14 +243,14 @@ cdef class TimeGroups:
                     key = keys.values[i]
                 self.window(t[i], &last)
                 start = last.start
-                while True:
+                if t[i] != NO_TIME:     # from the first of its windows that has not ended
+                    start -= (self.width - 1 - (t[i] - start)) // self.slide * self.slide
+                while start <= t[i]:
                     out[made] = self.find(key, start,
                                           NO_TIME if t[i] == NO_TIME else start + self.width)
                     rows[made] = i
                     made += 1
-                    if t[i] == NO_TIME or start - self.slide + self.width <= t[i]:
-                        break
-                    start -= self.slide
+                    start += self.slide
         return (pa.Array.from_buffers(pa.int64(), made, [None, places]), self.made(target, made))
 
     cdef Slots made(self, object target, Py_ssize_t n):

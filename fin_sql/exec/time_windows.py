@@ -18,6 +18,7 @@ QUARTER_NS = 900_000_000_000  # all zones are whole quarters of an hour away fro
 STEP = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 NO_TIME = -(2**63)
 MONDAY = date(1970, 1, 5)
+MOST_WINDOWS = 100_000  # of HOP, at one time
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ def checked(window: TimeWindow) -> TimeWindow:
     if window.slide_ns and (window.days or window.months or window.zone):
         raise SqlError("HOP counts in hours or less and takes no zone; write TUMBLE for days")
     if window.slide_ns > window.width_ns:
-        raise SqlError("HOP (ts, slide, size): slide must not be longer than size")
+        raise SqlError("HOP(ts, slide, size): slide must not be longer than size")
+    if window.slide_ns and window.width_ns // window.slide_ns > MOST_WINDOWS:
+        msg = f"HOP(ts, slide, size): a row may fall into {MOST_WINDOWS} windows, not more"
+        raise SqlError(msg)
     if window.zone and window.width_ns and DAY_NS % window.width_ns:
         raise SqlError("a window of a zone's time must divide a day, or be days or months")
     try:

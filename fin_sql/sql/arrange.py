@@ -79,7 +79,7 @@ def total_order(node: Node) -> bool:
         if len(node.inputs) > 1 and not isinstance(node, AsofJoin):
             return all(total_order(part) for part in node.inputs)
         node = node.inputs[0]
-    return isinstance(node, Scan) or node.ordered
+    return isinstance(node, Scan) or node.ordered or node.settled
 
 
 def lie(node: Node, keys: tuple[str, ...], columns: tuple[str, ...], layouts: Any) -> Lie:

@@ -216,8 +216,8 @@ class Binder:
             node = self.plan(query.body)
         elif isinstance(query.body, Combined):
             node = self._combined(query.body)
-        else:
-            node = self.relational(self.text.written(*query.body.span), {})
+        else:  # VALUES, whose rows come as they are written
+            node = replace(self.relational(self.text.written(*query.body.span), {}), settled=True)
         return self._sorted(node, query)
 
     def _combined(self, body: Combined) -> Node:

@@ -304,9 +304,10 @@ class Groups:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether what is folded could not as well be DataFusion's."""
+        """Whether DataFusion as a whole would give other bits, or none."""
         names = {folding.call.kernel for folding in self.folded.values()}
-        return self.window is not None or bool(names - EXACT)
+        rounds = any(written.rounds for _, written in self.others.values())
+        return self.window is not None or rounds or bool(names - EXACT)
 
     # ------------------------------------------------------------ the plan
 

@@ -24,6 +24,7 @@ from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
 from fin_sql.sql.arrange import join_plan, window_lie
+from fin_sql.sql.beside import beside
 from fin_sql.sql.once import Once, own_errors, started
 from fin_sql.sql.plan import (
     ORDINAL,
@@ -38,7 +39,6 @@ from fin_sql.sql.plan import (
     Relational,
     Scan,
 )
-from fin_sql.sql.text import quoted
 from fin_sql.states import Cancel
 
 # Batches are as large as memory allows: each call loads the states of its keys once a batch.
@@ -291,51 +291,17 @@ class Run:
         stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
         stream = (_without_texts(batch, node) for batch in stream)
         try:
-            columns: list[pa.Array] = []
+            more: dict[str, pa.Array] = {}
             if node.others:
-                columns = self._beside(node, operator, stream)
+                more = beside(self, node, operator, stream)
             else:
                 for batch in stream:
                     operator.process(0, Piece(batch))
-            found = operator.groups()
-            arrays = [*found.columns, *columns]
-            whole = _batch(arrays, node.schema.names, found.num_rows)
+            whole = operator.groups(more)
             for begin in range(0, whole.num_rows, self.batch_rows):
                 yield whole.slice(begin, self.batch_rows)
         finally:
             operator.close()
-
-    def _beside(
-        self, node: Aggregate, operator: KernelAggregate, stream: Iterator[pa.RecordBatch]
-    ) -> list[pa.Array]:
-        """DataFusion's aggregates of our groups, in their order."""
-        group = pa.field("__group", pa.int32())
-        shown = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in node.others)
-        sql = f"SELECT {shown} FROM __in GROUP BY __group ORDER BY __group"
-        if not node.keys and node.window is None:
-            sql = f"SELECT {shown} FROM __in"
-        schema = node.input.schema.append(group)
-
-        def grouped() -> Batches:
-            for batch in stream:
-                batch, slots = operator.take(batch)
-                columns = [*conformed(batch, node.input.schema).columns, slots.array()]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
-
-        spool = Spool(schema, self.memory_limit)
-        try:
-            once = Once(schema, grouped()) if self.pure(node.input) else None
-            data = once or spool.extend(grouped()).dataset()
-            with self.evaluator.tables({"__in": data}):
-                rows = started(self.evaluator.sql(sql, params_in(sql, self.params)))
-            found = [part.to_pyarrow() for part in own_errors(rows, [once] if once else [])]
-        finally:
-            spool.close()
-        schema = pa.schema(
-            [pa.field(n, k) for (n, _), k in zip(node.others, node.other_types, strict=True)]
-        )
-        parts = [conformed(_batch(b.columns, schema.names, b.num_rows), schema) for b in found]
-        return [c.combine_chunks() for c in pa.Table.from_batches(parts, schema).columns]
 
     def _sorted(
         self, node: Node, stream: Batches, columns: Sequence[str], *, total: bool
@@ -377,7 +343,7 @@ class Run:
             schema = pa.schema([pa.field(ORDINAL, pa.int8())])
             stream = (_batch([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
         # A CTE that is used twice is read twice.
-        once = node.sql.count(name) == 1 and not node.sql.startswith("WITH ")
+        once = node.sql.count(name) == 1 and "WITH " not in node.sql
         if once and self.pure(part):
             return Once(schema, stream)
         spools.append(Spool(schema, self.memory_limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fin_sql.errors import UnknownNameError
@@ -238,8 +238,13 @@ class Rewriter:
             out.rounds |= site.name not in EXACT
         if kernel is None:
             return None
+        kept = ""
         if kernel.spec.shape == "aggregate":
             out.aggregates = out.rounds = True
+            if site.filter:
+                condition = self.write(site.filter)
+                self._take(out, condition)
+                kept, site = f" FILTER (WHERE {condition.sql})", replace(site, filter=None)
         call = kernel_call(self.text, site, self.constant)
         written = [self.argument(arg) for arg in call.args]
         for arg in written:
@@ -250,7 +255,7 @@ class Rewriter:
             for arg, w in zip(kernel.spec.args, written, strict=True)
         ]
         values = [literal(call.params[p.name], p.type) for p in kernel.spec.params]
-        return f"{site.name}({', '.join(given + values)})", site.span[1]
+        return f"{site.name}({', '.join(given + values)}){kept}", site.span[1]
 
 
 def literal(value: Any, kind: str) -> str:

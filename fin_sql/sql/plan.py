@@ -279,6 +279,7 @@ class Relational:
         named: the inputs; tables of the session are in the text alone.
         schema: what it gives.
         ordered: its first input rides along with a column ORDINAL, which the text sorts by.
+        settled: its rows always come in one order: the text sorts by all columns.
         note: what EXPLAIN adds.
     """
 
@@ -287,6 +288,7 @@ class Relational:
     schema: pa.Schema
     ordered: bool = False
     note: str = ""
+    settled: bool = False
 
     @property
     def inputs(self) -> tuple[Node, ...]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from fin_sql.errors import FinSqlError
 from fin_sql.exec.fragment import Evaluator
 from fin_sql.sql.plan import (
+    Aggregate,
     AsofJoin,
     Filter,
     KernelWindow,
@@ -247,6 +248,46 @@ def _right_bounded(node: AsofJoin) -> Node:
     return replace(node, right=_with_bounds(node.right, (_stored(scan, name), first, last)))
 
 
+# ---------------------------------------------------------------- order
+
+
+def settle_order(node: Node, evaluator: Evaluator) -> Node:
+    """Below GROUP BY put the rows of DataFusion's queries into one order, where they have none.
+
+    Rows of a join, of DISTINCT or of another GROUP BY come as threads happen to give them: they are
+    sorted by their first time and then by all columns, from left to right.
+    """
+    return _settled(node, folded=False)
+
+
+def _settled(node: Node, *, folded: bool) -> Node:
+    keeps = not isinstance(node, Relational) or node.ordered
+    below = folded and keeps or isinstance(node, Aggregate)
+    inputs = [
+        # The right side of an ASOF JOIN and what DataFusion joins are sorted there.
+        _settled(part, folded=below and (k == 0 or not isinstance(node, (AsofJoin, Relational))))
+        for k, part in enumerate(node.inputs)
+    ]
+    if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+        node = node.with_inputs(inputs)
+    if folded and isinstance(node, Relational) and not node.ordered and not node.settled:
+        return _in_one_order(node)
+    return node
+
+
+def _in_one_order(node: Relational) -> Relational:
+    fields = [
+        f for f in node.schema if not (pa.types.is_nested(f.type) or pa.types.is_null(f.type))
+    ]
+    is_time = [pa.types.is_timestamp(f.type) or pa.types.is_date(f.type) for f in fields]
+    if True in is_time:
+        fields.insert(0, fields.pop(is_time.index(True)))
+    if not fields:
+        return node
+    order = ", ".join(quoted(f.name) for f in fields)
+    return replace(node, sql=f"SELECT * FROM ({node.sql}) ORDER BY {order}", settled=True)
+
+
 # ---------------------------------------------------------------- columns
 
 
@@ -313,7 +354,7 @@ def _mentioned(sql: str, name: str, node: Node) -> set[str]:
     return {token.text for token in tokens if token.names} & set(node.schema.names)
 
 
-RULES: tuple[Rule, ...] = (push_filters, fuse_windows, bound_scans, prune_columns)
+RULES: tuple[Rule, ...] = (push_filters, fuse_windows, bound_scans, settle_order, prune_columns)
 
 
 def improved(node: Node, evaluator: Evaluator, rules: Collection[Rule] = RULES) -> Node:
