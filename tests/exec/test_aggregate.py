@@ -38,7 +38,10 @@ STANDARD_CALLS = [
     *(Call(f, ("x", "y"), f) for f in ("corr", "covar_samp", "covar_pop")),
     *(Call(f, ("size",), f"{f} of size") for f in ("sum", "avg", "min", "max")),
     *(Call(f, ("x",), f"known {f}", ignore_nulls=True) for f in ("first_value", "last_value")),
-    *(Call(f, ("x",), f"{f} by y", {"order": (("y", False), ("ts", False))}) for f in ("first_value", "last_value")),
+    *(
+        Call(name, ("x",), f"{name} by y", {"order": (("y", False), ("ts", False))})
+        for name in ("first_value", "last_value")
+    ),
 ]  # fmt: skip
 CALLS = (*STANDARD_CALLS, *KERNEL_CALLS)
 
