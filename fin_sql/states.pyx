@@ -333,8 +333,8 @@ cdef class States:
         bits = pa.Array.from_buffers(pa.uint8(), n, [None, there]).cast(pa.bool_()).buffers()[1]
         return pa.Array.from_buffers(arrow_type(out), n, [bits, offsets], children=[structs])
 
-    def values(self, Py_ssize_t n):
-        """The values of an aggregate's slots 0 .. n - 1, as an Arrow array of n."""
+    def values(self, Py_ssize_t n, Slots slots=None):
+        """The values of an aggregate's slots 0 .. n - 1, or of `slots`, as an Arrow array of n."""
         out = self.bound.kernel.spec.returns
         cdef Py_ssize_t i, k, nulls = 0, begin = 0
         cdef cell found[MAX_OUTS]
@@ -343,7 +343,7 @@ cdef class States:
         cdef int code = 0, n_outs = self.bound.kernel.n_outs
         cdef Rows rows
         cdef bint single = not out.fields
-        self.reserve(n)
+        self.reserve(n if slots is None else slots.top)
         buffers = [pa.allocate_buffer(n * 8) for _ in out.leaves]
         emitted = pa.allocate_buffer((n + 7) // 8)
         flags = bytearray(n)
@@ -354,7 +354,8 @@ cdef class States:
             outs[k] = <cell*> <uintptr_t> buffers[k].address
             floating[k] = leaf.type == "float64"
         for i in range(n):
-            code = self.c.value(self.block(i), self.bound.p, found)
+            code = self.c.value(self.block(i if slots is None else slots.values[i]),
+                                self.bound.p, found)
             if code < 0:
                 self._raise(code, [], i)
             there[i] = code == EMIT

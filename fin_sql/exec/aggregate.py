@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -192,48 +194,63 @@ class KernelAggregate(Operator):
             self._values[name].append(values if values.type == kind else values.cast(kind))
 
     def groups(self, beside: Mapping[str, pa.Array] | None = None) -> pa.RecordBatch:
-        """Key, window and values of each group.
+        """Key, window and values of each group: by window, then in the order of their first rows.
 
         Args:
             beside: more columns, with a value for each group as `take` numbers them.
         """
         self._wait()
+        order = None
+        if self.window and self._timeline:
+            starts = self._timeline.groups.windows()[0].to_numpy()
+            if (starts[1:] < starts[:-1]).any():
+                order = np.argsort(starts, kind="stable")
+        elif self._appeared and self._timeline is None:
+            appeared = pa.concat_arrays(self._appeared).to_numpy()
+            if not np.array_equal(appeared, np.arange(len(appeared))):
+                order = appeared
+        found = self.rows(order)
+        for name, values in (beside or {}).items():
+            found = found.append_column(name, values if order is None else values.take(order))
+        return found
+
+    def rows(self, chosen: npt.NDArray[np.integer[Any]] | None = None) -> pa.RecordBatch:
+        """Key, window and values of some groups, or of all as they are numbered."""
+        n = self.n_groups if chosen is None else len(chosen)
+        picked = None if chosen is None else pa.array(chosen.astype(np.int32))
         fields: list[tuple[str, pa.Array]] = []
-        windows: tuple[pa.Array, pa.Array] | None = None
-        of_key: pa.Array | None = None
+        windows: list[pa.Array] = []
+        of_key = picked
         if self._timeline is not None:
             assert self._time is not None
             kind = self._schema.field(self._time).type
-            found = self._timeline.groups.windows()
-            windows = (_times(found[0], kind), _times(found[1], kind))
             of_key = self._timeline.groups.keys_of()
+            for cells in self._timeline.groups.windows():
+                windows.append(_times(cells if picked is None else cells.take(picked), kind))
+            of_key = of_key if picked is None else of_key.take(picked)
         for name in self.keys:
             if name in self._values:
-                parts = self._values[name]
-                kind = self._schema.field(name).type
-                values = pa.concat_arrays(parts) if parts else pa.nulls(0, kind)
+                values = self._key_values(name)
                 fields.append((name, values if of_key is None else values.take(of_key)))
-            elif windows:
+            else:
                 fields.append((name, windows[0]))
-        if self.window and windows:
+        if self.window:
             fields += zip((WINDOW_START, WINDOW_END), windows, strict=True)
+        slots = None if picked is None else Slots.of(picked, self.n_groups)
         for call, folded, states in zip(self.calls, self._folded, self._states, strict=True):
             states.reserve(self.n_groups)
-            fields.append((call.name, folded.finish(states.values(self.n_groups))))
-        fields += (beside or {}).items()
+            fields.append((call.name, folded.finish(states.values(n, slots))))
         if not fields:
-            return pa.record_batch({"_": pa.nulls(self.n_groups)}).select([])
+            return pa.record_batch({"_": pa.nulls(n)}).select([])
         names, arrays = zip(*fields, strict=True)
-        found = pa.RecordBatch.from_arrays(list(arrays), list(names))
-        return found if of_key is not None else self._in_order(found)
+        return pa.RecordBatch.from_arrays(list(arrays), list(names))
 
-    def _in_order(self, found: pa.RecordBatch) -> pa.RecordBatch:
-        """Groups by their slots in the order in which they appeared; windows have that order."""
-        if not self._appeared:
-            return found
-        order = pa.concat_arrays(self._appeared)
-        in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
-        return found if in_order else found.take(order)
+    def _key_values(self, name: str) -> pa.Array:
+        """The values of a key column by the slots of the keys."""
+        parts = self._values[name]
+        found = pa.concat_arrays(parts) if parts else pa.nulls(0, self._schema.field(name).type)
+        self._values[name] = [found]
+        return found
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
         msg = "groups cannot be checkpointed yet"

@@ -63,6 +63,13 @@ class Operator(ABC):
         """Note that every row of an input with event time <= watermark has been given."""
         return []
 
+    def watermark(self) -> int | None:
+        """Every output row with this event time or an earlier one has been given.
+
+        None: the least of the watermarks that were given to the inputs.
+        """
+        return None
+
     def clock(self, now_ns: int) -> list[Piece]:
         """Note the time of day, for operators that wait for some of it."""
         return []

@@ -256,6 +256,44 @@ cdef class TimeGroups:
     cdef Slots made(self, object target, Py_ssize_t n):
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, target]), self.n_slots)
 
+    @property
+    def earliest_end(self):
+        """The least end of all windows."""
+        cdef Py_ssize_t i
+        cdef int64_t least = 0x7FFFFFFFFFFFFFFF
+        with nogil:
+            for i in range(self.n_slots):
+                least = min(least, self.ends[i])
+        return least
+
+    def keep(self, Slots live):
+        """Move the i-th of `live`, which ascend, to slot i, and forget all others."""
+        cdef Py_ssize_t i
+        cdef int32_t slot
+        for i in range(live.n):
+            slot = live.values[i]
+            self.starts[i] = self.starts[slot]
+            self.ends[i] = self.ends[slot]
+            self.keys[i] = self.keys[slot]
+        self.n_slots = live.n
+        self._begin_anew()
+
+    def renumber(self, object numbers):
+        """Give keys other numbers: the i-th of an int32 Arrow array is that of key i."""
+        cdef Slots found = Slots.of(numbers, self.n_slots)
+        cdef Py_ssize_t i
+        for i in range(self.n_slots):
+            self.keys[i] = found.values[self.keys[i]]
+        self._begin_anew()
+
+    cdef int _begin_anew(self) except -1:
+        """Look all windows up from now on: no row is known to go on with one."""
+        cdef Py_ssize_t i
+        for i in range(self.n_recent):
+            self.recent[i] = Recent(start=0, end=0, top=0x7FFFFFFFFFFFFFFF, slot=0)
+        self.index()
+        return 0
+
     def windows(self):
         """Start and end of the window of each slot: two int64 Arrow arrays."""
         return (copied(self.starts, self.n_slots, pa.int64()),

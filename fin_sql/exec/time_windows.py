@@ -120,6 +120,17 @@ class Timeline:
             width, origin, slide = (part // self.step for part in (width, origin, slide))
         self.groups = TimeGroups(width, origin, slide)
 
+    def first_open(self, ns: int) -> int:
+        """The start, in ns, of the earliest window that ends behind a time in ns."""
+        window = self.window
+        assert window is not None
+        if window.fixed_ns is None:
+            found = starts(window, ns, ns)
+            return found[max(0, bisect_right(found, ns) - 1)]
+        width, origin = window.fixed_ns
+        slide = window.slide_ns or width
+        return (ns - width - origin) // slide * slide + origin + slide
+
     def cells(self, times: pa.Array) -> pa.Array:
         """The times as integers that TimeGroups takes."""
         cells = times.view(pa.int64())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from fin_sql.errors import SqlError
@@ -24,6 +23,20 @@ from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
 from fin_sql.sql.arrange import join_plan, window_lie
+from fin_sql.sql.batches import (
+    Batches,
+    batch_of,
+    conformed,
+    decoded,
+    filtered,
+    fragment_inputs,
+    is_text,
+    numbered,
+    one_batch,
+    order_of,
+    text_arguments,
+    without_texts,
+)
 from fin_sql.sql.beside import beside
 from fin_sql.sql.once import Once, own_errors, started
 from fin_sql.sql.plan import (
@@ -43,7 +56,6 @@ from fin_sql.states import Cancel
 
 # Batches are as large as memory allows: each call loads the states of its keys once a batch.
 BATCH_BYTES = 64 << 20
-Batches = Generator[pa.RecordBatch, None, None]
 
 
 @dataclass
@@ -108,7 +120,7 @@ class Run:
     def scan(self, node: Scan) -> Batches:
         """Read a table; its texts come as dictionaries."""
         columns = [name for name, _ in node.columns]
-        texts = [n for n in columns if _is_text(node.table.schema.field(n).type)]
+        texts = [n for n in columns if is_text(node.table.schema.field(n).type)]
         names = [flat for _, flat in node.columns]
         distinct = list(dict.fromkeys(columns))
         rows = max(BATCH_BYTES // _row_bytes(node), 8_192)
@@ -121,7 +133,7 @@ class Run:
                 self.progress(batch.num_rows)
             if distinct != columns:
                 batch = batch.select(columns)
-            yield _batch(batch.columns, names, batch.num_rows)
+            yield batch_of(batch.columns, names, batch.num_rows)
 
     def project(self, node: Project) -> Batches:
         """Columns as they are, and expressions by DataFusion."""
@@ -131,9 +143,11 @@ class Run:
         if made:
             fragment, used = self._fragment(node.input, [(o.name, o.sql) for o in made], made)
         for batch in self.stream(node.input):
-            values = iter(fragment.run(_inputs(batch, used, node.input)) if fragment else ())
+            values = iter(
+                fragment.run(fragment_inputs(batch, used, node.input)) if fragment else ()
+            )
             columns = [batch[o.uses[0]] if o.bare else next(values) for o in node.outputs]
-            yield _batch(columns, [o.name for o in node.outputs], batch.num_rows)
+            yield batch_of(columns, [o.name for o in node.outputs], batch.num_rows)
 
     def _fragment(
         self, node: Node, items: Sequence[tuple[str, Any]], uses: Sequence[Any]
@@ -148,13 +162,13 @@ class Run:
         """The rows for which a condition is true."""
         fragment, used = self._fragment(node.input, [("c", node.sql)], [node])
         for batch in self.stream(node.input):
-            (mask,) = fragment.run(_inputs(batch, used, node.input))
+            (mask,) = fragment.run(fragment_inputs(batch, used, node.input))
             if not pa.types.is_boolean(mask.type):
                 raise SqlError(f"a condition must be true or false, '{node.sql}' is {mask.type}")
             if mask.true_count == len(mask):
                 yield batch
             elif mask.true_count:
-                yield _filtered(batch, mask)
+                yield filtered(batch, mask)
 
     def limit(self, node: Limit) -> Batches:
         """Some rows; the input is not asked for more."""
@@ -179,7 +193,7 @@ class Run:
         for part in node.parts:
             for batch in self.stream(part):
                 batch = conformed(batch, part.schema)
-                yield _batch(batch.columns, node.schema.names, batch.num_rows)
+                yield batch_of(batch.columns, node.schema.names, batch.num_rows)
 
     # ------------------------------------------------------------ our operators
 
@@ -218,20 +232,20 @@ class Run:
             threads=self.threads,
             whole=node.looks_ahead,
         )
-        texts = _text_arguments(node)
+        texts = text_arguments(node)
         rows = self.stream(node.input)
         stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
         if texts:
-            stream = (_decoded(batch, texts, node.input.schema) for batch in stream)
+            stream = (decoded(batch, texts, node.input.schema) for batch in stream)
         if not lie.keyed:
             yield from self._window_over_sorted(node, operator, stream, total=lie.total)
             return
         if node.looks_ahead:
-            stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], node))
+            stream = iter(one_batch([conformed(b, node.input.schema) for b in stream], node))
         elif operator.needs_whole_ties:
             keys = () if lie.verdict is Verdict.TIME else node.partition_by
             if lie.verdict is Verdict.WITHIN:
-                stream = iter(_one_batch([conformed(b, node.input.schema) for b in stream], node))
+                stream = iter(one_batch([conformed(b, node.input.schema) for b in stream], node))
             else:
                 stream = whole_ties(stream, (*keys, *node.order_by))
         try:
@@ -254,7 +268,7 @@ class Run:
         table = pa.Table.from_batches(batches, schema).combine_chunks()
         if not table.num_rows:
             return
-        order = _order_of(table, node.order_by, total=total)
+        order = order_of(table, node.order_by, total=total)
         needed = list(
             dict.fromkeys(
                 [*node.partition_by, *node.order_by, *(a for c in node.calls for a in c.args)]
@@ -289,7 +303,7 @@ class Run:
         )
         rows = self.stream(node.input)
         stream: Iterator[pa.RecordBatch] = ahead(rows) if self.threads > 1 else rows
-        stream = (_without_texts(batch, node) for batch in stream)
+        stream = (without_texts(batch, node) for batch in stream)
         try:
             more: dict[str, pa.Array] = {}
             if node.others:
@@ -309,7 +323,7 @@ class Run:
         """All rows in the order of some columns; equal ones keep their order."""
         batches = [conformed(batch, node.schema) for batch in stream]
         table = pa.Table.from_batches(batches, node.schema)
-        yield from table.take(_order_of(table, columns, total=total)).to_batches(self.batch_rows)
+        yield from table.take(order_of(table, columns, total=total)).to_batches(self.batch_rows)
 
     # ------------------------------------------------------------ DataFusion
 
@@ -326,7 +340,7 @@ class Run:
             for batch in own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()
-                yield _batch(found.columns, node.schema.names, found.num_rows)
+                yield batch_of(found.columns, node.schema.names, found.num_rows)
         finally:
             for spool in spools:
                 spool.close()
@@ -338,10 +352,10 @@ class Run:
         schema, stream = part.schema, self.batches(part)
         if node.ordered and k == 0:
             schema = schema.append(pa.field(ORDINAL, pa.int64()))
-            stream = _numbered(stream, schema)
+            stream = numbered(stream, schema)
         if not len(schema):  # DataFusion counts rows by a column
             schema = pa.schema([pa.field(ORDINAL, pa.int8())])
-            stream = (_batch([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
+            stream = (batch_of([pa.nulls(b.num_rows, pa.int8())], [ORDINAL], 0) for b in stream)
         # A CTE that is used twice is read twice.
         once = node.sql.count(name) == 1 and "WITH " not in node.sql
         if once and self.pure(part):
@@ -375,92 +389,3 @@ def _row_bytes(node: Scan) -> int:
     """About how many bytes a row has."""
     kinds = [node.table.schema.field(name).type for name, _ in node.columns]
     return sum(max(1, k.bit_width // 8) if pa.types.is_primitive(k) else 16 for k in kinds) or 1
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _batch(columns: Sequence[pa.Array], names: Sequence[str], rows: int) -> pa.RecordBatch:
-    if columns:
-        return pa.RecordBatch.from_arrays(columns, names)
-    return pa.record_batch({"_": pa.nulls(rows)}).select([])
-
-
-def _inputs(batch: pa.RecordBatch, used: Sequence[str], node: Node) -> pa.RecordBatch:
-    """The columns that a fragment needs, in the types that it was planned for."""
-    if not used:
-        return _batch([pa.nulls(batch.num_rows, pa.int8())], [ORDINAL], batch.num_rows)
-    schema = node.schema
-    return pa.RecordBatch.from_arrays(
-        [_plain(batch[name], schema.field(name).type) for name in used],
-        schema=pa.schema([schema.field(name) for name in used]),
-    )
-
-
-def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    return array if array.type == kind else array.cast(kind)
-
-
-def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch in the types of a schema: dictionaries of texts become texts."""
-    if batch.schema.equals(schema) or not len(schema):
-        return batch
-    columns = [_plain(a, f.type) for a, f in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _filtered(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
-    return batch.filter(mask) if batch.num_columns else _batch([], [], mask.true_count)
-
-
-def _decoded(batch: pa.RecordBatch, names: set[str], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        _plain(a, schema.field(n).type) if n in names else a
-        for n, a in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    return _batch(columns, batch.schema.names, batch.num_rows)
-
-
-def _text_arguments(node: KernelWindow) -> set[str]:
-    return {
-        name
-        for call in node.calls
-        for name in call.args
-        if _is_text(node.input.schema.field(name).type)
-    }
-
-
-def _without_texts(batch: pa.RecordBatch, node: Aggregate) -> pa.RecordBatch:
-    """Texts as texts, where they are more than keys."""
-    names = {
-        name
-        for name in node.input.schema.names
-        if name not in node.keys and pa.types.is_dictionary(batch[name].type)
-    }
-    return _decoded(batch, names, node.input.schema) if names else batch
-
-
-def _one_batch(batches: list[pa.RecordBatch], node: KernelWindow) -> list[pa.RecordBatch]:
-    table = pa.Table.from_batches(batches, node.input.schema).combine_chunks()
-    return table.to_batches() if table.num_rows else []
-
-
-def _order_of(table: pa.Table, columns: Sequence[str], *, total: bool) -> pa.Array:
-    """Row numbers in the order of columns; without an own order all the others decide as well."""
-    names = list(columns)
-    if not total:
-        names += [
-            f.name
-            for f in table.schema
-            if f.name not in names and not (pa.types.is_nested(f.type) or pa.types.is_null(f.type))
-        ]
-    return pc.sort_indices(table, [(name, "ascending") for name in names])
-
-
-def _numbered(stream: Batches, schema: pa.Schema) -> Batches:
-    at = 0
-    for batch in stream:
-        numbers = pa.array(np.arange(at, at + batch.num_rows))
-        at += batch.num_rows
-        yield pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)

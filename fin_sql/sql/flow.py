@@ -1,0 +1,380 @@
+"""A plan over endless tables as stages: what may follow what, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from fin_sql.errors import NotStreamableError
+from fin_sql.exec.asof import END
+from fin_sql.exec.asof import AsofJoin as AsofOperator
+from fin_sql.exec.closing import ClosingAggregate, UpsertAggregate
+from fin_sql.exec.fragment import Evaluator, params_in
+from fin_sql.exec.order import Piece
+from fin_sql.exec.windows import KernelWindow as WindowOperator
+from fin_sql.sql.arrange import origin
+from fin_sql.sql.batches import (
+    batch_of,
+    conformed,
+    decoded,
+    filtered,
+    fragment_inputs,
+    order_of,
+    text_arguments,
+    without_texts,
+)
+from fin_sql.sql.lower import Run
+from fin_sql.sql.plan import (
+    Aggregate,
+    AsofJoin,
+    Concat,
+    Filter,
+    KernelWindow,
+    Limit,
+    Node,
+    Project,
+    Relational,
+    Scan,
+)
+from fin_sql.sql.text import mentioned
+from fin_sql.states import Cancel
+from fin_sql.stream.intake import joined
+from fin_sql.stream.stages import Each, Merged, Operated, Rows, Sorted, Stage, Windowed
+
+NOT_REPEATED = {"now", "random", "uuid", "current_timestamp", "current_date", "current_time"}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A part of a graph.
+
+    Args:
+        stage: gives its rows.
+        times: columns that hold the event time; rows come in the order of it.
+        upsert: the columns of a row's key, where later rows take the place of earlier ones.
+        retracts: whether rows may take the place of others.
+    """
+
+    stage: Stage
+    times: frozenset[str]
+    upsert: tuple[str, ...] = ()
+    retracts: bool = False
+
+
+@dataclass
+class Flow:
+    """Turns the plan of a continuous query into stages.
+
+    Args:
+        evaluator: the DataFusion session.
+        layouts: how bounded tables lie.
+        params: values of the statement's parameters.
+        threads: for the calls of a window.
+        memory_limit: for what bounded inputs hold.
+        cancel: stops the operators from another thread.
+    """
+
+    evaluator: Evaluator
+    layouts: Any
+    params: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    memory_limit: int = 1 << 30
+    cancel: Cancel = field(default_factory=Cancel)
+    inputs: list[tuple[Any, Rows]] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+
+    def build(self, node: Node) -> Built:
+        """The stages of a node.
+
+        Raises:
+            NotStreamableError: it has no meaning over an endless input; the message says why.
+        """
+        made = {
+            Scan: self._scan,
+            Project: self._project,
+            Filter: self._filter,
+            AsofJoin: self._asof,
+            KernelWindow: self._window,
+            Aggregate: self._aggregate,
+            Concat: self._concat,
+            Relational: self._relational,
+            Limit: self._limit,
+        }[type(node)](node)  # type: ignore[operator]
+        self.stages.append(made.stage)
+        return made
+
+    def static(self, node: Node) -> list[pa.RecordBatch]:
+        """The rows of a bounded part of the plan."""
+        run = Run(self.evaluator, self.layouts, self.params, threads=self.threads,
+                  memory_limit=self.memory_limit, cancel=self.cancel)  # fmt: skip
+        return list(run.batches(node))
+
+    # ------------------------------------------------------------ rows by themselves
+
+    def _scan(self, node: Scan) -> Built:
+        rows = Rows(node.columns)
+        self.inputs.append((node.table, rows))
+        time = node.table.source.event_time
+        times = frozenset(flat for name, flat in node.columns if name == time)
+        key = getattr(node.table.source, "key", ())
+        flats = {name: flat for name, flat in node.columns}
+        upsert = tuple(flats.get(name, name) for name in key)
+        return Built(rows, times, upsert, bool(key))
+
+    def _project(self, node: Project) -> Built:
+        below = self.build(node.input)
+        made = [o for o in node.outputs if not o.bare]
+        self._repeatable(" ".join(o.sql or "" for o in made))
+        fragment = None
+        used: tuple[str, ...] = ()
+        if made:
+            fragment, used = self._fragment(node.input, [(o.name, o.sql) for o in made], made)
+        outputs, names = node.outputs, [o.name for o in node.outputs]
+
+        def change(batch: pa.RecordBatch) -> pa.RecordBatch:
+            values = iter(
+                fragment.run(fragment_inputs(batch, used, node.input)) if fragment else ()
+            )
+            columns = [batch[o.uses[0]] if o.bare else next(values) for o in outputs]
+            return batch_of(columns, names, batch.num_rows)
+
+        renamed = {}
+        for output in outputs:
+            if output.bare:
+                renamed.setdefault(output.uses[0], output.name)
+        times = frozenset(o.name for o in outputs if o.bare and o.uses[0] in below.times)
+        upsert = tuple(renamed[name] for name in below.upsert if name in renamed)
+        if below.retracts and len(upsert) < len(below.upsert):
+            missing = ", ".join(sorted(set(below.upsert) - set(renamed)))
+            msg = (
+                f"a view of a GROUP BY must keep its keys: {missing} is missing in the SELECT list"
+            )
+            raise NotStreamableError(msg)
+        return self._next(below, Each(change), times, upsert)
+
+    def _filter(self, node: Filter) -> Built:
+        below = self.build(node.input)
+        if below.retracts:
+            self._refuse_upsert("HAVING, or a WHERE over it,")
+        self._repeatable(node.sql)
+        fragment, used = self._fragment(node.input, [("c", node.sql)], [node])
+
+        def change(batch: pa.RecordBatch) -> pa.RecordBatch | None:
+            (mask,) = fragment.run(fragment_inputs(batch, used, node.input))
+            if mask.true_count == len(mask):
+                return batch
+            return filtered(batch, mask) if mask.true_count else None
+
+        return self._next(below, Each(change), below.times, below.upsert)
+
+    def _fragment(self, node: Node, items: Sequence[tuple[str, Any]], uses: Sequence[Any]) -> Any:
+        used = tuple(dict.fromkeys(name for o in uses for name in o.uses))
+        fields = [node.schema.field(name) for name in used] or [pa.field("__ord", pa.int8())]
+        text = " ".join(sql for _, sql in items)
+        return self.evaluator.over_rows(
+            pa.schema(fields), items, params_in(text, self.params)
+        ), used
+
+    def _next(
+        self, below: Built, stage: Stage, times: frozenset[str], upsert: tuple[str, ...] = ()
+    ) -> Built:
+        below.stage.feeds(stage)  # type: ignore[arg-type]
+        return Built(stage, times, upsert, below.retracts)
+
+    def _repeatable(self, sql: str) -> None:
+        found = mentioned(sql) & NOT_REPEATED if sql else set()
+        calls = [name for name in sorted(found) if re.search(rf"\b{name}\s*\(", sql, re.I)]
+        calls += [n for n in sorted(found) if n.startswith("current_") and n not in calls]
+        if calls:
+            msg = f"{calls[0]}() gives another value each time: a continuous query cannot repeat it"
+            raise NotStreamableError(msg)
+
+    def _refuse_upsert(self, what: str) -> None:
+        msg = (
+            f"{what} cannot follow a GROUP BY without a window of time: its rows change. Group by "
+            "TUMBLE(ts, ...) too, or query the view with a SELECT"
+        )
+        raise NotStreamableError(msg)
+
+    # ------------------------------------------------------------ operators
+
+    def _asof(self, node: AsofJoin) -> Built:
+        if not endless(node.left):
+            msg = "ASOF JOIN: a bounded left side cannot be joined with an endless one; swap them"
+            raise NotStreamableError(msg)
+        left = self.build(node.left)
+        if left.retracts:
+            self._refuse_upsert("ASOF JOIN")
+        if node.on[0] not in left.times:
+            self._refuse_time("ASOF JOIN", node.on[0], left.times)
+        forward = node.direction in ("<=", "<", "nearest")
+        bounded = not endless(node.right)
+        if forward and node.tolerance_ns is None and not bounded:
+            msg = (
+                "ASOF JOIN of endless tables: <=, < and NEAREST need a TOLERANCE, or a row would "
+                "wait for ever"
+            )
+            raise NotStreamableError(msg)
+        operator = AsofOperator(
+            node.left.schema,
+            node.right.schema,
+            on=node.on,
+            by=node.by,
+            direction=node.direction,
+            tolerance_ns=node.tolerance_ns,
+            how=node.how,
+            ties=node.ties,
+            payload=[(name, name) for name in node.payload],
+            keep=node.keep,
+            loop="index" if bounded else "time",
+            cancel=self.cancel,
+        )
+        stage = Operated(operator)
+        left.stage.feeds(stage, 0)
+        columns = [c for c in (node.on[1], node.ties_by) if c]
+        if bounded:
+            table = pa.Table.from_batches(self.static(node.right), node.right.schema)
+            total = origin(node.right, tuple(columns)) is not None
+            for batch in table.take(order_of(table, columns, total=total)).to_batches():
+                operator.process(1, Piece(batch))
+            stage.advance(1, END)
+        else:
+            self._right_side(node, stage, columns)
+        return Built(stage, left.times & set(node.keep))
+
+    def _right_side(self, node: AsofJoin, stage: Stage, columns: Sequence[str]) -> None:
+        right = self.build(node.right)
+        if right.retracts:
+            self._refuse_upsert("ASOF JOIN")
+        if node.on[1] not in right.times:
+            self._refuse_time("ASOF JOIN", node.on[1], right.times)
+        below = right.stage
+        if len(columns) > 1:
+            below = Sorted(columns, lambda batches: joined(batches, batches[0].schema))
+            right.stage.feeds(below)
+            self.stages.append(below)
+        below.feeds(stage, 1)
+
+    def _refuse_time(self, what: str, column: str, times: frozenset[str]) -> None:
+        known = ", ".join(sorted(times)) or "none: it must be in the SELECT list below"
+        msg = f"{what} over an endless table goes by its event time, was '{column}'; it has {known}"
+        raise NotStreamableError(msg)
+
+    def _window(self, node: KernelWindow) -> Built:
+        below = self.build(node.input)
+        if below.retracts:
+            self._refuse_upsert("OVER")
+        if not node.order_by or node.order_by[0] not in below.times:
+            self._refuse_time("OVER (... ORDER BY ts)", (*node.order_by, "")[0], below.times)
+        schema = node.input.schema
+        operator = WindowOperator(
+            node.calls, schema, node.partition_by, node.order_by, cancel=self.cancel,
+            threads=self.threads,
+        )  # fmt: skip
+        texts = text_arguments(node)
+
+        def prepare(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return decoded(batch, texts, schema) if texts else batch
+
+        together = operator.needs_whole_ties or len(node.order_by) > 1
+        stage: Operated = Operated(operator, (prepare,))
+        if together:
+            stage = Windowed(operator, prepare, node.order_by, lambda b: joined(b, b[0].schema))
+        below.stage.feeds(stage)
+        return Built(stage, below.times)
+
+    def _aggregate(self, node: Aggregate) -> Built:
+        below = self.build(node.input)
+        if below.retracts:
+            self._refuse_upsert("another GROUP BY")
+        if node.others:
+            names = ", ".join(sql for _, sql in node.others)
+            msg = (
+                f"{names}: this aggregate is DataFusion's and is not kept over an endless table yet"
+            )
+            raise NotStreamableError(msg)
+
+        def prepare(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return without_texts(batch, node)
+
+        options = {"cancel": self.cancel, "threads": self.threads}
+        schema = node.input.schema
+        if node.window is None:
+            operator = UpsertAggregate(node.calls, schema, node.keys, None, **options)
+            stage = Operated(operator, (prepare,))
+            below.stage.feeds(stage)
+            return Built(stage, frozenset(), node.keys, True)
+        if node.window.time not in below.times:
+            self._refuse_time("TUMBLE or HOP", node.window.time, below.times)
+        closing = ClosingAggregate(node.calls, schema, node.keys, node.window, **options)
+        stage = Operated(closing, (prepare,))
+        below.stage.feeds(stage)
+        return Built(stage, frozenset({"window_start"}))
+
+    def _concat(self, node: Concat) -> Built:
+        parts = [self.build(part) for part in node.parts]
+        if any(part.retracts for part in parts):
+            self._refuse_upsert("UNION ALL")
+        shared = None
+        for part, built in zip(node.parts, parts, strict=True):
+            names = {node.schema.names[part.schema.names.index(t)] for t in built.times}
+            shared = names if shared is None else shared & names
+        if not shared:
+            msg = "UNION ALL of endless tables needs their event times in one column of each"
+            raise NotStreamableError(msg)
+        time = sorted(shared)[0]
+
+        def conform(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return conformed(
+                batch_of(batch.columns, node.schema.names, batch.num_rows), node.schema
+            )
+
+        merged = Merged(len(parts), time, node.schema, conform)
+        for k, built in enumerate(parts):
+            built.stage.feeds(merged, k)
+        return Built(merged, frozenset(shared))
+
+    # ------------------------------------------------------------ refused, or per batch
+
+    def _limit(self, node: Limit) -> Built:
+        msg = "LIMIT in a continuous query: give it where the view is read"
+        raise NotStreamableError(msg)
+
+    def _relational(self, node: Relational) -> Built:
+        if not node.named or not endless(node.named[0][1]):
+            raise NotStreamableError(self._cannot(node))
+        from fin_sql.sql.lookup import lookup_of
+
+        below = self.build(node.named[0][1])
+        if below.retracts:
+            self._refuse_upsert("a join")
+        if any(endless(part) for _, part in node.named[1:]):
+            msg = (
+                "a join of two endless tables has no bound on what it holds: write ASOF JOIN, or "
+                "group one side by TUMBLE(ts, ...)"
+            )
+            raise NotStreamableError(msg)
+        stage = lookup_of(self, node)
+        if stage is None:
+            raise NotStreamableError(self._cannot(node))
+        return self._next(below, stage, below.times & set(node.schema.names))
+
+    def _cannot(self, node: Relational) -> str:
+        words = " ".join(node.sql.split())
+        shown = words if len(words) < 100 else f"{words[:97]}..."
+        return (
+            "a continuous query takes WHERE, expressions, ASOF JOIN, joins with bounded tables, "
+            "windows with an ORDER BY of the event time, GROUP BY and UNION ALL; this part of it "
+            f"needs all rows at once: {shown}"
+        )
+
+
+def endless(node: Node) -> bool:
+    """Whether a plan reads a table that never ends."""
+    if isinstance(node, Scan):
+        return getattr(node.table.source, "event_time", None) is not None
+    return any(endless(part) for part in node.inputs)

@@ -1,0 +1,303 @@
+"""Operators and fragments in a row: what goes into one comes out of the others, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fin_sql.exec.operator import Operator
+from fin_sql.exec.order import Piece
+from fin_sql.stream.intake import NEVER
+
+Conform = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+class Taker(Protocol):
+    """Where a stage puts its rows."""
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Take rows."""
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Note that all rows up to an event time have come."""
+
+
+class Stage:
+    """Gives its output to any number of takers."""
+
+    def __init__(self) -> None:
+        self._takers: list[tuple[Taker, int]] = []
+        self._reached = NEVER
+
+    def feeds(self, taker: Taker, input: int = 0) -> None:
+        """Give the output to a taker as well."""
+        self._takers.append((taker, input))
+
+    def give(self, batch: pa.RecordBatch) -> None:
+        """Hand rows on."""
+        if batch.num_rows:
+            for taker, input in self._takers:
+                taker.rows(input, batch)
+
+    def reach(self, watermark: int) -> None:
+        """Hand a watermark on, if it is news."""
+        if watermark > self._reached:
+            self._reached = watermark
+            for taker, input in self._takers:
+                taker.advance(input, watermark)
+
+    def clock(self, now_ns: int) -> None:
+        """Note the time of day."""
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of state and of waiting rows."""
+        return 0
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class Rows(Stage):
+    """Rows of a table on their way in: columns under the names of the plan."""
+
+    def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._columns = list(columns)
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Take rows of the table."""
+        arrays = [batch[name] for name, _ in self._columns]
+        if not arrays:
+            self.give(pa.record_batch({"_": pa.nulls(batch.num_rows)}).select([]))
+            return
+        self.give(pa.RecordBatch.from_arrays(arrays, [flat for _, flat in self._columns]))
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Pass the watermark on."""
+        self.reach(watermark)
+
+
+class Each(Stage):
+    """A function of a batch, of which each row is computed by itself."""
+
+    def __init__(self, change: Callable[[pa.RecordBatch], pa.RecordBatch | None]) -> None:
+        super().__init__()
+        self._change = change
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Change rows and hand them on."""
+        changed = self._change(batch)
+        if changed is not None:
+            self.give(changed)
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Pass the watermark on."""
+        self.reach(watermark)
+
+
+class Operated(Stage):
+    """An operator."""
+
+    def __init__(self, operator: Operator, prepare: Sequence[Conform | None] = ()) -> None:
+        super().__init__()
+        self.operator, self._prepare = operator, tuple(prepare)
+        self._inputs = [NEVER] * max(1, len(operator.inputs))
+
+    def _out(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self.give(piece.batch)
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Take rows of an input."""
+        prepare = self._prepare[input] if input < len(self._prepare) else None
+        if prepare is not None:
+            batch = prepare(batch)
+        self._out(self.operator.process(input, Piece(batch)))
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Take the watermark of an input."""
+        self._inputs[input] = max(watermark, self._inputs[input])
+        self._out(self.operator.advance(input, watermark))
+        self._reach()
+
+    def _reach(self) -> None:
+        reached = self.operator.watermark()
+        self.reach(min(self._inputs) if reached is None else reached)
+
+    def clock(self, now_ns: int) -> None:
+        """Note the time of day."""
+        self._out(self.operator.clock(now_ns))
+        self._reach()
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the operator."""
+        return self.operator.bytes_held()
+
+    def close(self) -> None:
+        """Close the operator."""
+        self.operator.close()
+
+
+class Windowed(Operated):
+    """A window whose rows come in whole groups of equal time, in the order of its ORDER BY.
+
+    Args:
+        operator: a KernelWindow.
+        prepare: what makes its input.
+        order_by: its order columns; rows that a release brings in another order are put into it,
+            and back.
+        join: makes one batch of several.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        prepare: Conform | None,
+        order_by: Sequence[str],
+        join: Callable[[list[pa.RecordBatch]], pa.RecordBatch],
+    ) -> None:
+        super().__init__(operator, (prepare,))
+        self._order_by, self._join = tuple(order_by), join
+        self._held: list[pa.RecordBatch] = []
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Hold rows until their time is complete."""
+        self._held.append(batch)
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Compute what is complete: what a watermark follows ends with whole groups."""
+        held, self._held = self._held, []
+        if held:
+            self._compute(self._join(held))
+        super().advance(input, watermark)
+
+    def _compute(self, batch: pa.RecordBatch) -> None:
+        order = None
+        if len(self._order_by) > 1:
+            order = pc.sort_indices(batch, [(name, "ascending") for name in self._order_by])
+            numbers = order.to_numpy()
+            if (numbers[1:] > numbers[:-1]).all():
+                order = None
+        if order is None:
+            super().rows(0, batch)
+            return
+        back = np.empty(len(order), np.int64)
+        back[order.to_numpy()] = np.arange(len(order))
+        prepare = self._prepare[0]
+        batch = prepare(batch) if prepare is not None else batch
+        pieces = self.operator.process(0, Piece(batch.take(order)))
+        for piece in pieces:
+            self.give(piece.batch.take(pa.array(back)))
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the operator and of the rows that wait."""
+        return super().bytes_held + sum(batch.nbytes for batch in self._held)
+
+
+class Sorted(Stage):
+    """The rows of equal event time in the order of further columns."""
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        join: Callable[[list[pa.RecordBatch]], pa.RecordBatch],
+    ) -> None:
+        super().__init__()
+        self._order = [(name, "ascending") for name in columns]
+        self._join = join
+        self._held: list[pa.RecordBatch] = []
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Hold rows until their time is complete."""
+        self._held.append(batch)
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Hand on what is complete."""
+        held, self._held = self._held, []
+        if held:
+            batch = self._join(held)
+            self.give(batch.take(pc.sort_indices(batch, self._order)))
+        self.reach(watermark)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the rows that wait."""
+        return sum(batch.nbytes for batch in self._held)
+
+
+class Merged(Stage):
+    """UNION ALL: the rows of several inputs in the order of event time, then of the inputs."""
+
+    def __init__(self, inputs: int, time: str, schema: pa.Schema, conform: Conform) -> None:
+        super().__init__()
+        self._time, self._schema, self._conform = time, schema, conform
+        self._held: list[list[pa.RecordBatch]] = [[] for _ in range(inputs)]
+        self._inputs = [NEVER] * inputs
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Hold rows of an input."""
+        self._held[input].append(self._conform(batch))
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Give what all inputs have come up to."""
+        self._inputs[input] = max(watermark, self._inputs[input])
+        reached = min(self._inputs)
+        ready: list[pa.RecordBatch] = []
+        for k, batches in enumerate(self._held):
+            left: list[pa.RecordBatch] = []
+            for batch in batches:
+                times = _ns(batch[self._time])
+                mask = times <= reached
+                if mask.all():
+                    ready.append(batch)
+                elif mask.any():
+                    n = int(mask.argmin())  # rows lie in the order of time
+                    ready.append(batch.slice(0, n))
+                    left.append(batch.slice(n))
+                else:
+                    left.append(batch)
+            self._held[k] = left
+        if ready:
+            rows = pa.concat_batches(ready) if len(ready) > 1 else ready[0]
+            order = _ns(rows[self._time]).argsort(kind="stable")
+            self.give(rows.take(pa.array(order)))
+        self.reach(reached)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the rows that wait."""
+        return sum(batch.nbytes for batches in self._held for batch in batches)
+
+
+class Collector:
+    """The end of a graph: rows of a query, handed to a function in the types of its schema."""
+
+    def __init__(
+        self,
+        take: Callable[[pa.RecordBatch], None],
+        conform: Conform,
+        reached: Callable[[int], None] | None = None,
+    ) -> None:
+        self._take, self._conform, self._reached = take, conform, reached
+
+    def rows(self, input: int, batch: pa.RecordBatch) -> None:
+        """Take rows."""
+        self._take(self._conform(batch))
+
+    def advance(self, input: int, watermark: int) -> None:
+        """Take a watermark."""
+        if self._reached is not None:
+            self._reached(watermark)
+
+
+def _ns(array: pa.Array) -> npt.NDArray[np.int64]:
+    step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[array.type.unit]
+    return array.view(pa.int64()).to_numpy() * step
