@@ -14,8 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+import fin_sql
+from fin_sql.testing import Market
+
 BLOCK = re.compile(r"(?:^(\w[^\n]*):\n\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN = ("python", "sql", "sh")
+PEERS = ("Polars", "pandas")
+BOTH = "DuckDB, and the same text here"
 OURS = "fin_sql"
 TOLERANCE = 1e-9  # relative, of doubles of two systems; the pages state it
 # make itself would build; this is what its target runs. Seconds are those of a machine.
@@ -43,7 +48,7 @@ class Block:
 def blocks(page):
     """The blocks of a page, those of text with the blocks before them."""
     found = [match.groups() for match in BLOCK.finditer(page.read_text())]
-    following = [*found[1:], ("", "", "")]
+    following = [*found[1:], ("", "", "")][: len(found)]
     return [
         Block(label or "", kind, code, after[2] if after[1] == "text" and kind in RUN else None)
         for (label, kind, code), after in zip(found, following, strict=True)
@@ -54,7 +59,7 @@ class Reader:
     """Runs the blocks of a page one after the other, in one namespace and one folder.
 
     A block of SQL runs in the session `ctx` of the page, in DuckDB's `duck` where it is labelled
-    so. Where a block is labelled with the name of another system, the value of its last expression
+    so; a page that opens no session has the small market of the printed pages. Where a block is labelled with the name of another system, the value of its last expression
     is kept, and the next one of ours must give the same rows.
     """
 
@@ -80,17 +85,19 @@ class Reader:
 
     def _python(self, block):
         tree = ast.parse(block.code)
-        last = tree.body.pop() if block.label and isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body.pop() if block.label in PEERS else None
         exec(compile(tree, str(self.page), "exec"), self.names)
         if last is not None:
             value = eval(compile(ast.Expression(last.value), str(self.page), "eval"), self.names)
             self.theirs = table(value)
 
     def _sql(self, block):
-        if block.label == "DuckDB":
+        if block.label.startswith("DuckDB"):
             self.theirs = table(self.names["duck"].sql(block.code))
+            if block.label == BOTH:
+                assert_same_rows(self.names["ctx"].sql(block.code).to_arrow(), self.theirs)
             return ""
-        query = self.names["ctx"].sql(block.code)
+        query = self._session().sql(block.code)
         if block.label == OURS and self.theirs is not None:
             assert_same_rows(query.to_arrow(), self.theirs)
             self.theirs = None
@@ -100,6 +107,14 @@ class Reader:
             with redirect_stdout(out):
                 query.show(rows_shown(block.expected))
         return out.getvalue()
+
+    def _session(self):
+        if "ctx" not in self.names:
+            market = Market(seed=1)
+            self.names["ctx"] = ctx = fin_sql.connect()
+            ctx.register("trades", market.trades(2_000))
+            ctx.register("quotes", market.quotes(2_000))
+        return self.names["ctx"]
 
     def _shell(self, code):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -111,9 +126,10 @@ class Reader:
         return done.stdout
 
 
-def same_text(found, expected):
-    """Whether a page says what was printed; seconds may differ."""
-    return [TIMES.sub(r"_\1", text.strip()) for text in (found, expected)]
+def comparable(text):
+    """What is printed without blanks at the ends of lines, and without seconds."""
+    lines = [line.rstrip() for line in text.strip().split("\n")]
+    return TIMES.sub(r"_\1", "\n".join(lines))
 
 
 def rows_shown(expected):
