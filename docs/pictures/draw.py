@@ -1,4 +1,4 @@
-"""Draws the pictures of asof.md: python docs/pictures/draw.py. Colours are legible on light and dark."""
+"""Draws the pictures of asof.md, in colours that are legible on light and on dark."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def ties() -> str:
         parts += [*line(y, 8, label), *trade(7, y), text(x(5), y + 21, "5", QUOTE)]
         for place in (1, 2, 3):
             above = y + 2 - 18 * place
-            parts += [*quote(5, above, " "), text(x(5) - 12, above + 4, f"row {place}", QUOTE, "end")]
+            parts += quote(5, above, " ")
+            parts.append(text(x(5) - 12, above + 4, f"row {place}", QUOTE, "end"))
         if row:
             end = y + 2 - 18 * row
             bow = f"M{x(7):g} {y - 8:g}Q{x(6.2):g} {end - 24:g} {x(5) + 9:g} {end:g}"

@@ -59,8 +59,9 @@ class Reader:
     """Runs the blocks of a page one after the other, in one namespace and one folder.
 
     A block of SQL runs in the session `ctx` of the page, in DuckDB's `duck` where it is labelled
-    so; a page that opens no session has the small market of the printed pages. Where a block is labelled with the name of another system, the value of its last expression
-    is kept, and the next one of ours must give the same rows.
+    so; a page that opens no session has the small market of the printed pages. Where a block is
+    labelled with the name of another system, the value of its last expression is kept, and the
+    next one of ours must give the same rows.
     """
 
     def __init__(self, page, folder):
