@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 GREY, TRADE, QUOTE = "#6e7781", "#cf6a1a", "#2f7fd6"
-STEP, LEFT, LANE = 44, 110, 74  # pixels of a time unit, of the labels, of a lane
+STEP, LEFT, LANE = 44, 118, 74  # pixels of a time unit, of the labels, of a lane
 
 
 def x(time: float) -> float:
@@ -108,7 +108,7 @@ def tolerance() -> str:
     for number, time in enumerate((8, 9)):
         y = 44 + number * LANE
         band = f'<rect x="{x(time - 3):g}" y="{y - 12}" width="{3 * STEP}" height="24" rx="3"'
-        parts.append(f'{band} fill="{TRADE}" fill-opacity="0.22"/>')
+        parts.append(f'{band} fill="{TRADE}" fill-opacity="0.3"/>')
         parts += [*line(y, 9, "TOLERANCE 3"), *quote(5, y), *trade(time, y)]
         parts.append(arrow(8, 5, y) if time == 8 else text(x(7.5), y - 18, "no match", TRADE))
     return picture("A tolerance is inclusive", x(10.2), 2 * LANE + 4, parts)
