@@ -39,6 +39,11 @@ def test_blocks_print_what_the_page_says(page, tmp_path, monkeypatch):
         assert reader.compared == 10
 
 
+def test_make_demo_runs_what_the_pages_run_in_its_place():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "demo: build/.built .venv/.ready\n\t$(BIN)/fin-sql demo $(ARGS)\n" in makefile
+
+
 @pytest.mark.parametrize("page", COMING_FROM, ids=lambda page: page.name)
 def test_pages_of_other_systems_ask_the_same_questions(page):
     titles = [
