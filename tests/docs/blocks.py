@@ -1,12 +1,17 @@
-"""The pages as blocks of code: what a block is, how it is run, and what it printed."""
+"""The pages as blocks of code: what a block is, how it is run, and what it printed.
+
+`python tests/docs/blocks.py PAGE ...` runs pages, and writes what they print into their text
+blocks; a table keeps its number of rows.
+"""
 
 import ast
+import contextlib
 import io
 import os
 import re
 import subprocess
 import sys
-from contextlib import redirect_stdout
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,8 @@ import pyarrow.compute as pc
 import fin_sql
 from fin_sql.testing import Market
 
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 BLOCK = re.compile(r"(?:^(\w[^\n]*):\n\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN = ("python", "sql", "sh")
 PEERS = ("Polars", "pandas")
@@ -55,6 +62,18 @@ def blocks(page):
     ]
 
 
+def runs(page):
+    """The blocks of a page that are run here.
+
+    `make package` runs the commands of the README outside of this tree; the pages of kernels are
+    printed with their output, and compared whole.
+    """
+    if page.parent.name == "kernels":
+        return []
+    kinds = ("python",) if page == README else RUN
+    return [block for block in blocks(page) if block.kind in kinds]
+
+
 class Reader:
     """Runs the blocks of a page one after the other, in one namespace and one folder.
 
@@ -80,7 +99,7 @@ class Reader:
         if block.kind == "sql":
             return self._sql(block)
         out = io.StringIO()
-        with redirect_stdout(out):
+        with contextlib.redirect_stdout(out):
             self._python(block)
         return out.getvalue()
 
@@ -105,7 +124,7 @@ class Reader:
             self.compared += 1
         out = io.StringIO()
         if block.expected is not None:
-            with redirect_stdout(out):
+            with contextlib.redirect_stdout(out):
                 query.show(rows_shown(block.expected))
         return out.getvalue()
 
@@ -178,3 +197,30 @@ def plain(column):
     if pa.types.is_integer(kind):
         return column.cast(pa.int64())
     return column.cast(pa.string())
+
+
+def reprinted(page, folder):
+    """The text of a page with what its blocks print now."""
+    reader, text, behind = Reader(page, folder), page.read_text(), 0
+    for block in runs(page):
+        printed = reader.run(block)
+        if block.expected is None:
+            continue
+        behind = text.index(f"```{block.kind}\n{block.code}```", behind)
+        if comparable(printed) != comparable(block.expected):
+            begin = text.index("```text\n", behind) + len("```text\n")
+            lines = "\n".join(line.rstrip() for line in printed.rstrip().split("\n"))
+            text = f"{text[:begin]}{lines}\n{text[begin + len(block.expected) :]}"
+    return text
+
+
+def main(pages):
+    """Write pages anew."""
+    for page in map(Path.resolve, map(Path, pages)):
+        with tempfile.TemporaryDirectory() as made, contextlib.chdir(made):
+            text = reprinted(page, Path(made))
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

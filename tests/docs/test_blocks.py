@@ -1,30 +1,15 @@
 """Every block of the README and the docs runs, and prints what stands below it."""
 
 import re
-from pathlib import Path
 
 import pytest
-from blocks import RUN, Reader, blocks, comparable
+from blocks import README, ROOT, RUN, Reader, blocks, comparable, reprinted, runs
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
 PAGES = sorted([README, *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 COMING_FROM = sorted((ROOT / "docs" / "coming-from").iterdir())
 NOT_RUN_HERE = {"q (not run here)"}  # kdb+ is not at hand
-
-
-def runs(page):
-    """The blocks of a page that are run here.
-
-    `make package` runs the commands of the README outside of this tree; the pages of kernels are
-    printed with their output, and compared whole.
-    """
-    if page.parent.name == "kernels":
-        return []
-    kinds = ("python",) if page == README else RUN
-    return [block for block in blocks(page) if block.kind in kinds]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if runs(p)], ids=lambda page: page.name)
@@ -37,6 +22,15 @@ def test_blocks_print_what_the_page_says(page, tmp_path, monkeypatch):
             assert comparable(printed) == comparable(block.expected)
     if page in COMING_FROM and page.stem != "kdb":
         assert reader.compared == 10
+
+
+def test_a_page_can_be_printed_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "asof.md").read_text()
+    stale = tmp_path / "stale.md"
+    stale.write_text(re.sub(r"^( 9 +7 +7 +)11", r"\g<1>99", text, flags=re.MULTILINE))
+    assert stale.read_text() != text
+    assert reprinted(stale, tmp_path) == text
 
 
 def test_make_demo_runs_what_the_pages_run_in_its_place():
