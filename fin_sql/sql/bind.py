@@ -89,7 +89,10 @@ class Binder:
     def interval(self, span: Span) -> tuple[int, int, int]:
         """Months, days and nanoseconds of an interval."""
         sql = self.text.written(*span)
-        found = self.evaluator.interval(sql, self.params_in(sql))
+        try:
+            found = self.evaluator.interval(sql, self.params_in(sql))
+        except SqlError:
+            found = None
         if found is None:
             self.text.fail("an interval was expected, such as INTERVAL '1' MINUTE", *span)
         return found
@@ -307,6 +310,8 @@ class Binder:
             self.constant,
             leave=self.known.leave_windows,
         )
+        if select.group_by is not None and select.qualify:
+            self.text.fail("QUALIFY filters windows; a GROUP BY has HAVING", *select.qualify)
         if select.group_by is not None or select.having is not None:
             folded = self._folded(select, query, relation)
             if folded is not None:
@@ -406,7 +411,11 @@ class Binder:
         if not groups.worthwhile:
             return None
         node: Node = groups.build(self.project)
-        if having:
+        if having and having.subquery:
+            names = ", ".join(quoted(name) for name in node.schema.names)
+            sql = f"SELECT {names} FROM __in WHERE {having.sql} ORDER BY {ORDINAL}"
+            node = self.relational(sql, {"__in": node, **having.inputs}, ordered=True)
+        elif having:
             node = Filter(node, having.sql, tuple(sorted(having.uses)))
         return self._projected(select, query, node, outputs, order)
 
