@@ -256,10 +256,18 @@ _PREFIX = re.compile(
     r"\s*caused by\s*|caused by\s*|External error: |Python Error: )+"
 )
 
+_VALID = re.compile(r"\nValid fields are (.*)\.")
+
+
+def _own_names(found: re.Match[str]) -> str:
+    """The columns that a query may name: those that the plan makes begin with two strokes."""
+    names = [name for name in found[1].split(", ") if not name.strip('"').startswith("__")]
+    return f"\nValid fields are {', '.join(dict.fromkeys(names))}." if names else ""
+
 
 def plain_message(error: BaseException) -> str:
     """What DataFusion says, without its layers and the frames beneath."""
     text = str(error).split("\nbacktrace:")[0].strip()
     text = _PREFIX.sub("", text).strip().replace("__in.", "")
-    text = text.replace("\nValid fields are __one.", "")  # of a SELECT without FROM
+    text = _VALID.sub(_own_names, text)
     return _FLAT.sub(r"\1.\2", text)

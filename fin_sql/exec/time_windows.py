@@ -65,8 +65,8 @@ class TimeWindow:
         return f"TUMBLE {self.time} by {length}{zone}"
 
 
-def checked(window: TimeWindow) -> TimeWindow:
-    """Raise SqlError for what cannot be a window."""
+def checked(window: TimeWindow, unit: str = "ns") -> TimeWindow:
+    """Raise SqlError for what cannot be a window over a time that counts in a unit."""
     if min(window.width_ns, window.slide_ns, window.days, window.months) < 0 or not (
         window.width_ns or window.days or window.months
     ):
@@ -83,6 +83,9 @@ def checked(window: TimeWindow) -> TimeWindow:
         raise SqlError(msg)
     if window.zone and window.width_ns and DAY_NS % window.width_ns:
         raise SqlError("a window of a zone's time must divide a day, or be days or months")
+    if window.width_ns % STEP[unit] or window.slide_ns % STEP[unit]:
+        msg = f"the time counts in {unit}, the window in shorter steps; cast the time to TIMESTAMP"
+        raise SqlError(msg)
     try:
         ZoneInfo(window.zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -110,13 +113,7 @@ class Timeline:
         slide = window.slide_ns if window else 0
         width, origin = fixed
         if window is not None:
-            for part in (width, slide):
-                if part % self.step:
-                    msg = (
-                        f"column '{window.time}' counts in {kind.unit}, the window in shorter "
-                        "steps; cast it to TIMESTAMP"
-                    )
-                    raise SqlError(msg)
+            checked(window, kind.unit)
             width, origin, slide = (part // self.step for part in (width, origin, slide))
         self.groups = TimeGroups(width, origin, slide)
 

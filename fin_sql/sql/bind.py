@@ -91,7 +91,10 @@ class Binder:
     def interval(self, span: Span) -> tuple[int, int, int]:
         """Months, days and nanoseconds of an interval."""
         sql = self.text.written(*span)
-        found = self.evaluator.interval(sql, self.params_in(sql))
+        try:
+            found = self.evaluator.interval(sql, self.params_in(sql))
+        except SqlError:
+            found = None
         if found is None:
             self.text.fail("an interval was expected, such as INTERVAL '1' MINUTE", *span)
         return found
@@ -310,6 +313,8 @@ class Binder:
             self.constant,
             leave=self.known.leave_windows,
         )
+        if select.group_by is not None and select.qualify:
+            self.text.fail("QUALIFY filters windows; a GROUP BY has HAVING", *select.qualify)
         if select.group_by is not None or select.having is not None:
             folded = fold_groups(self, select, query, relation)
             if folded is not None:

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from fin_sql.sql.groups import GroupRewriter, Groups, NotFoldedError
 from fin_sql.sql.names import Rewriter
-from fin_sql.sql.plan import Filter, Node
+from fin_sql.sql.plan import ORDINAL, Filter, Node
 from fin_sql.sql.scope import Relation
 from fin_sql.sql.syntax import Query, Select, Span
+from fin_sql.sql.text import quoted
 
 if TYPE_CHECKING:
     from fin_sql.sql.bind import Binder
@@ -36,7 +37,11 @@ def fold_groups(binder: Binder, select: Select, query: Query, relation: Relation
     if not groups.worthwhile:
         return None
     node: Node = groups.build(binder.project)
-    if having:
+    if having and having.subquery:
+        names = ", ".join(quoted(name) for name in node.schema.names)
+        sql = f"SELECT {names} FROM __in WHERE {having.sql} ORDER BY {ORDINAL}"
+        node = binder.relational(sql, {"__in": node, **having.inputs}, ordered=True)
+    elif having:
         node = Filter(node, having.sql, tuple(sorted(having.uses)))
     return binder.projected(select, query, node, outputs, order, rewriter)
 

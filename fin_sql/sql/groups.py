@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from fin_sql.registry import KERNELS
 from fin_sql.sql.calls import CallSite, call_at, kernel_call
 from fin_sql.sql.names import EXACT, Rewriter, Written
 from fin_sql.sql.plan import Aggregate, Node
+from fin_sql.sql.repeated import Spelling, repeated, spelling
 from fin_sql.sql.scope import Relation
 from fin_sql.sql.syntax import Item, Span
 from fin_sql.sql.text import Text, quoted
@@ -47,7 +48,7 @@ class Key:
 
     column: str
     written: Written
-    tokens: tuple[tuple[str, str], ...]
+    spelling: Spelling
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Groups:
         self.time: Written | None = None
         self.folded: dict[Any, Folding] = {}
         self.others: dict[str, tuple[str, Written]] = {}
-        self._window_tokens: tuple[tuple[str, str], ...] = ()
+        self._window_spelling: Spelling = ()
+        self._windowed = False  # whether a window is to be taken up
         self.only: Written | None = None  # rows that the aggregates to come are over
 
     # ------------------------------------------------------------ GROUP BY
@@ -97,22 +99,44 @@ class Groups:
         Raises:
             NotFoldedError: it has grouping sets, or a query in brackets.
         """
+        at = self.text.tokens
+        self._windowed = any(at[i].says(*WINDOWS) and at[i + 1].says("(") for i in range(*span))
+        for item in items:
+            if item.star is not None:
+                self._whole("SELECT * cannot stand", item.span)
         parts = self.text.split(*span, ",")
         if len(parts) == 1 and self._is_word(parts[0], "all"):
-            parts = [item.span for item in items if not self._aggregates(item)]
+            windows = [item.span for item in items if self._windows_at(item.span)]
+            parts = windows + [
+                item.span for item in items if item.span not in windows and self._is_key(item)
+            ]
         for part in parts:
-            self.take_one(self._meant(part, items))
+            meant = self._meant(part, items)
+            self.take_one(meant)
+            if self._windowed and {key.column for key in self.keys} & {WINDOW_START, WINDOW_END}:
+                msg = "a key is called as what TUMBLE and HOP give: give it another name in a CTE"
+                self.text.fail(msg, *meant)
+
+    def _whole(self, what: str, span: Span) -> NoReturn:
+        """Leave all to DataFusion, which knows no windows."""
+        if self._windowed:
+            self.text.fail(f"{what} beside TUMBLE or HOP: compute it in a CTE before", *span)
+        raise NotFoldedError
 
     def _is_word(self, span: Span, word: str) -> bool:
         return span[1] - span[0] == 1 and self.text.tokens[span[0]].says(word)
 
-    def _aggregates(self, item: Item) -> bool:
-        if item.star is not None:
-            raise NotFoldedError
-        at = self.text.tokens
-        if any(at[i].text in ("window_start", "window_end") for i in range(*item.span)):
-            return True  # a window is no key of GROUP BY ALL
-        return self.base.write(item.span).aggregates
+    def _windows_at(self, span: Span) -> CallSite | None:
+        """The TUMBLE or HOP that an expression is."""
+        site = call_at(self.text, span[0]) if self.text.tokens[span[0]].names else None
+        return site if site and site.name in WINDOWS and site.span == span else None
+
+    def _is_key(self, item: Item) -> bool:
+        """Whether an item of the SELECT list is a key of GROUP BY ALL."""
+        words = [t.text for t in self.text.tokens[slice(*item.span)] if t.names]
+        if any(w in (WINDOW_START, WINDOW_END) and not self.base.relation.plain(w) for w in words):
+            return False
+        return not self.base.write(item.span).aggregates
 
     def _meant(self, span: Span, items: Sequence[Item]) -> Span:
         """The expression that a number or a name of the SELECT list stands for."""
@@ -135,36 +159,38 @@ class Groups:
         """
         token = self.text.tokens[span[0]]
         if token.says(*_SETS) or self._is_word(span, "all"):
-            raise NotFoldedError
-        site = call_at(self.text, span[0]) if token.names else None
-        if site and site.span == span and (window := self._windowed(site)):
+            self._whole(f"{token.text.upper()} cannot stand", span)
+        if window := self._window_meant(span):
             if self.window is not None:
-                self.text.fail("one window of time in a GROUP BY", *span)
+                self.text.fail("GROUP BY takes one window of time, this is a second one", *span)
             self.window = window
-            self._window_tokens = self._tokens(span)
+            self._window_spelling = self._spelling(span)
             return
         written = self.base.write(span)
         if written.aggregates:
             self.text.fail("GROUP BY takes no aggregate", *span)
         if written.subquery:
-            raise NotFoldedError
+            self._whole("a query in brackets cannot stand", span)
         column = written.column or f"__k{len(self.keys)}"
         if all(key.column != column for key in self.keys):
-            self.keys.append(Key(column, written, self._tokens(span)))
+            self.keys.append(Key(column, written, self._spelling(span)))
 
-    def _tokens(self, span: Span) -> tuple[tuple[str, str], ...]:
-        return tuple((t.kind, t.text) for t in self.text.tokens[span[0] : span[1]])
+    def _spelling(self, span: Span) -> Spelling:
+        return spelling(self.text, self.base.relation, span)
 
-    def _windowed(self, site: CallSite) -> TimeWindow | None:
-        """The window that a call means, where it means one."""
-        if site.name in WINDOWS:
+    def _window_meant(self, span: Span) -> TimeWindow | None:
+        """The window that an expression means, where it means one."""
+        if site := self._windows_at(span):
             return self._window(site)
-        if site.name not in ("date_bin", "date_trunc") or len(site.args) != 2 or site.named:
+        site = call_at(self.text, span[0]) if self.text.tokens[span[0]].names else None
+        if site is None or site.span != span or site.name not in ("date_bin", "date_trunc"):
             return None
+        if len(site.args) != 2 or site.named or self._windowed or self.window is not None:
+            return None  # beside a window it is a key like any other
         length, time = site.args
         written = self.base.write(time)
-        if self.window is not None or written.subquery or written.aggregates:
-            return None  # beside a window it is a key like any other
+        if written.subquery or written.aggregates:
+            return None
         types = self._types([written, self.base.write(site.span)])
         if types[0] != types[1] or types[0] not in _UNZONED:
             return None
@@ -175,6 +201,10 @@ class Groups:
         else:
             months, days, ns = self.interval(length)
             window = None if months else TimeWindow(name, ns + days * DAY_NS)
+        try:
+            window = window and checked(window, types[0].unit)
+        except SqlError:
+            return None
         if window:
             self.time = written
         return window
@@ -184,7 +214,7 @@ class Groups:
         form = "HOP(ts, slide, size)" if hop else "TUMBLE(ts, size [, zone])"
         if site.named or not (len(site.args) == 3 or (len(site.args) == 2 and not hop)):
             self.text.fail(f"a window is {form}", *site.span)
-        self.time = self.base.write(site.args[0])
+        self.time, step = self._time(site.args[0])
         months, days, width = self.interval(site.args[2 if hop else 1])
         slide, zone = (0, 0, 0), ""
         if hop:
@@ -199,9 +229,24 @@ class Groups:
         name = self.time.column or "__time"
         found = TimeWindow(name, width, slide[1] * DAY_NS + slide[2], days, months, zone)
         try:
-            return checked(found)
+            return checked(found, step)
         except SqlError as error:
             self.text.fail(str(error), *site.span)
+
+    def _time(self, span: Span) -> tuple[Written, str]:
+        """What a window is over, and the unit that it counts in; a date is its midnight."""
+        written = self.base.write(span)
+        if written.subquery or written.aggregates:
+            self.text.fail("a window is over a time of each row", *span)
+        (kind,) = self._types([written])
+        if pa.types.is_date(kind):
+            return Written(
+                f"arrow_cast({written.sql}, 'Timestamp(Second, None)')", written.uses
+            ), "s"
+        if not pa.types.is_timestamp(kind):
+            msg = f"a window needs a time, this is {kind}; write CAST(... AS TIMESTAMP)"
+            self.text.fail(msg, *span)
+        return written, kind.unit
 
     # ------------------------------------------------------------ aggregates
 
@@ -209,10 +254,12 @@ class Groups:
         """Take up an aggregate; gives the column that has it."""
         kernel = KERNELS.get(site.name)
         kept = self._kept(site)
+        if any(self.base.write(s).aggregates for s in (*site.args, *site.named.values())):
+            self.text.fail("an aggregate inside of another: compute it in a CTE before", *site.span)
         if kernel is not None:
             call = kernel_call(self.text, replace(site, filter=None), self.constant)
             args = tuple(self.base.argument(arg) for arg in call.args)
-            return self._fold(site.name, args, call.params, kept=kept)
+            return self._fold(site, args, call.params, kept=kept)
         name = ALIASES.get(site.name, site.name)
         if (
             name not in STANDARD or name in _NO_AGGREGATES
@@ -225,12 +272,14 @@ class Groups:
         order = self._order(site.order) if site.order else ()
         if order is None or any(part.subquery for part in (*args, *(w for w, _ in order))):
             return self._leave(site, kept)
+        if order and site.ignore_nulls:
+            return self._leave(site, kept)
         types = self._types([*args, *(written for written, _ in order)])
         if not supports(
             Call(name, ("",) * len(args), "", {}, None, site.ignore_nulls), types[: len(args)]
         ) or not all(_comparable(kind) for kind in types[len(args) :]):
             return self._leave(site, kept)
-        return self._fold(name, args, {}, order, kept, ignore_nulls=site.ignore_nulls)
+        return self._fold(site, args, {}, order, kept)
 
     def _kept(self, site: CallSite) -> Written | None:
         """The condition of the rows that an aggregate is over."""
@@ -261,16 +310,16 @@ class Groups:
 
     def _fold(
         self,
-        name: str,
+        site: CallSite,
         args: tuple[Written, ...],
         params: Mapping[str, Any],
         order: tuple[tuple[Written, bool], ...] = (),
         kept: Written | None = None,
-        *,
-        ignore_nulls: bool = False,
     ) -> str:
         if any(part.subquery for part in (*args, *([kept] if kept else ()))):
-            raise NotFoldedError
+            self._whole("a query in brackets cannot stand", site.span)
+        name = ALIASES.get(site.name, site.name)
+        ignore_nulls = site.ignore_nulls and name not in KERNELS
         by = tuple((written.sql, down) for written, down in order)
         key = (name, tuple(a.sql for a in args), by, ignore_nulls, kept and kept.sql,
                tuple(sorted(params.items(), key=str)))  # fmt: skip
@@ -291,7 +340,7 @@ class Groups:
             written.sql = f"{call} FILTER (WHERE {kept.sql}) {behind}".rstrip()
             written.uses |= kept.uses
         if written.subquery:
-            raise NotFoldedError
+            self._whole("a query in brackets cannot stand", site.span)
         if written.sql not in self.others:
             self.others[written.sql] = (f"__o{len(self.others)}", written)
         return self.others[written.sql][0]
@@ -313,15 +362,16 @@ class Groups:
 
     def match(self, i: int, end: int) -> tuple[str, int] | None:
         """The key, or the window's start, that is written from a token on; and where it ends."""
-        tokens = self.text.tokens
+        tokens, relation = self.text.tokens, self.base.relation
         for key in self.keys:
-            stop = i + len(key.tokens)
-            if key.written.column is None and stop <= end and self._tokens((i, stop)) == key.tokens:
-                return key.column, stop
+            if key.written.column is None:
+                stop = repeated(self.text, relation, i, end, key.spelling)
+                if stop is not None:
+                    return key.column, stop
         if self.window is None:
             return None
-        stop = i + len(self._window_tokens)
-        if stop <= end and self._tokens((i, stop)) == self._window_tokens:
+        stop = repeated(self.text, relation, i, end, self._window_spelling)
+        if stop is not None:
             return WINDOW_START, stop
         bare = not tokens[i + 1].says(".", "(")
         if bare and tokens[i].names and tokens[i].text in (WINDOW_START, WINDOW_END):
@@ -361,10 +411,6 @@ class Groups:
             for name in sorted(written.uses):
                 column(Written(quoted(name), {name}), name)
         node = project(self.base.relation.node, list(made.values()))
-        if window and not pa.types.is_timestamp(node.schema.field(window.time).type):
-            kind = node.schema.field(window.time).type
-            msg = f"a window needs a time, '{window.time}' is {kind}; write CAST(.. AS TIMESTAMP)"
-            raise SqlError(msg)
         types = tuple(aggregate_type(call, node.schema) for call in calls)
         others = tuple((name, written.sql) for name, written in self.others.values())
         left = self.describe([sql for _, sql in others], node.schema) if others else []
@@ -390,7 +436,8 @@ class GroupRewriter(Rewriter):
         self.groups = groups
 
     def _at(self, i: int, end: int, out: Written) -> tuple[str, int] | None:
-        found = self.groups.match(i, end)
+        inside = self._foreign[0] <= i < self._foreign[1]  # a query whose names are its own
+        found = None if inside else self.groups.match(i, end)
         if found is not None:
             out.uses.add(found[0])
             return quoted(found[0]), found[1]
@@ -411,15 +458,31 @@ class GroupRewriter(Rewriter):
         out.uses.add(column)
         return self._field(quoted(column), site.span[1], len(self.text.tokens))
 
+    def _qualified(self, i: int, end: int, out: Written) -> tuple[str, int] | None:
+        alias, name = self.text.tokens[i].text, self.text.tokens[i + 2].text
+        known = self.relation.qualified(alias, name) or self.relation.plain(alias)
+        if not known and self.groups.base.relation.qualified(alias, name):
+            self._ungrouped(f"{alias}.{name}", i, i + 3)
+        return super()._qualified(i, end, out)
+
+    def _ungrouped(self, name: str, begin: int, end: int) -> NoReturn:
+        tokens, closing = self.text.tokens, self.text.closing
+        for i in range(begin - 1, 0, -1):  # it may stand in a call of what does not exist
+            if tokens[i].says("(") and closing[i] >= end and tokens[i - 1].names:
+                base = self.groups.base
+                self.groups.describe(
+                    [base.write((i - 1, closing[i] + 1)).sql], base.relation.node.schema
+                )
+        msg = f"column '{name}' must stand in GROUP BY or inside of an aggregate"
+        self.text.fail(msg, begin, end)
+
     def _plain(self, i: int, out: Written) -> tuple[str, int] | None:
         token, before, behind = (self.text.tokens[k] for k in (i, i - 1, i + 1))
         known = self.relation.plain(token.text) or token.text in self.meanings
         if known or behind.kind == "string" or before.says("as", "::"):
             return super()._plain(i, out)
         if self.groups.base.relation.plain(token.text):
-            self.text.fail(
-                f"column '{token.text}' must stand in GROUP BY or inside of an aggregate", i
-            )
+            self._ungrouped(token.text, i, i + 1)
         return None
 
 

@@ -118,7 +118,10 @@ class Rewriter:
             return None
         if self._foreign[0] <= i < self._foreign[1]:  # its names are its own, or of the rows around
             outer = tokens[i + 1].says(".") and not self._redefined(token.text)
-            return self._qualified(i, end, out) if outer and tokens[i + 2].names else None
+            found = self._qualified(i, end, out) if outer and tokens[i + 2].names else None
+            if found and token.text in self.relation.aliases:
+                found = f"__in.{found[0]}", found[1]  # a table in the brackets may have the same
+            return found
         if tokens[i + 1].says("("):
             return self._call(i, out)
         if tokens[i + 1].says(".") and tokens[i + 2].names:

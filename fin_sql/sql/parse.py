@@ -247,6 +247,11 @@ def _item(text: Text, begin: int, end: int) -> Item:
     if end - begin >= 3 and tokens[end - 2].says("as") and tokens[end - 1].names:
         return Item((begin, end - 2), tokens[end - 1].text)
     last, before = tokens[end - 1], tokens[end - 2]
+    if last.says("nulls") and before.says("ignore", "respect"):
+        return Item((begin, end))
+    if last.text.rstrip("s") in _UNITS and before.kind == "string":
+        if tokens[end - 3].says("interval"):  # INTERVAL '1' HOUR
+            return Item((begin, end))
     if end - begin >= 2 and last.names and _ends_expression(before) and last.text != "end":
         return Item((begin, end - 1), last.text)
     return Item((begin, end))
@@ -256,6 +261,11 @@ _NOT_ENDS = {
     "and", "or", "not", "is", "like", "ilike", "in", "between", "similar", "to", "when", "then",
     "else", "case", "interval", "date", "time", "timestamp", "collate", "at", "zone", "distinct",
     "over", "from", "double", "div", "escape",
+}  # fmt: skip
+
+_UNITS = {
+    "century", "decade", "year", "quarter", "month", "week", "day", "hour", "minute", "second",
+    "millisecond", "microsecond", "nanosecond",
 }  # fmt: skip
 
 

@@ -79,6 +79,7 @@ def bind_pivot(binder: Binder, pivot: Pivoted, rows: Relation) -> Relation:
     base = binder.rewriter(rows)
     groups = Groups(text, base, binder.describe, binder.constant, binder.interval)
     key = base.write(pivot.key)
+    outputs: list[tuple[str, Written]] = []
     try:
         for item in pivot.group_by:
             groups.take_one(item.span)
@@ -87,9 +88,10 @@ def bind_pivot(binder: Binder, pivot: Pivoted, rows: Relation) -> Relation:
             for column in rows.star():
                 if column.flat not in used:
                     written = Written(quoted(column.flat), {column.flat})
-                    groups.keys.append(Key(column.flat, written, (("word", column.name),)))
+                    groups.keys.append(Key(column.flat, written, ()))
+                    outputs.append((column.name, written))
         rewriter = GroupRewriter(groups)
-        outputs = _kept(text, groups, rewriter, pivot)
+        outputs += _kept(text, groups, rewriter, pivot)
         for value in pivot.values:
             constant = text.written(*value.span)
             name = value.alias or _shown(binder.constant(value.span))
@@ -116,9 +118,7 @@ def bind_pivot(binder: Binder, pivot: Pivoted, rows: Relation) -> Relation:
 def _kept(
     text: Text, groups: Groups, rewriter: GroupRewriter, pivot: Pivoted
 ) -> list[tuple[str, Written]]:
-    """The columns that stay, under the names that they have."""
-    if not pivot.group_by:
-        return [(key.tokens[0][1], key.written) for key in groups.keys]
+    """The expressions of GROUP BY, under the names that they have."""
     found = []
     for item in pivot.group_by:
         written, last = rewriter.write(item.span), text.tokens[item.span[1] - 1]

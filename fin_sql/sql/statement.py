@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fin_sql.errors import SqlError
 from fin_sql.exec.fragment import Evaluator
 from fin_sql.sql.bind import Binder, Known
 from fin_sql.sql.concern import concerns
 from fin_sql.sql.plan import Node
 from fin_sql.sql.rules import improved
-from fin_sql.sql.text import Text, quoted
+from fin_sql.sql.text import Text, quoted, underlined
 
+_UNKNOWN = re.compile(r'No field named (\w+\.)?"?(?P<name>\w+)"?\.')
 _EXPLAIN = re.compile(r"\s*explain\s+(?P<analyze>analyze\s+)?", re.IGNORECASE)
 
 
@@ -84,10 +86,23 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             params,
             session.leave_windows,
         )
-        node = Binder(text, known).query(0, end)
+        try:
+            node = Binder(text, known).query(0, end)
+        except SqlError as error:
+            raise _placed(error, text) from None
         return Statement(sql, improved(node, session.evaluator), params, explain)
     plain = _with_files(text, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
+
+
+def _placed(error: SqlError, text: Text) -> SqlError:
+    """What DataFusion says of a name that it does not know, with the place of the name."""
+    found = _UNKNOWN.match(str(error))
+    if found and "\n  line " not in str(error):
+        for token in text.tokens:
+            if token.names and token.text == found["name"]:
+                return SqlError(underlined(str(error), text.sql, token.begin, token.end))
+    return error
 
 
 def _with_files(text: Text, end: int, session: Session) -> str:

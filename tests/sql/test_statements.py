@@ -100,6 +100,10 @@ SAME = [
         f"SELECT b FROM (SELECT t.symbol AS s, avg(q.bid) AS b FROM {JOIN} GROUP BY ALL) x ORDER BY s",  # noqa: E501
     ),
     (
+        f"SELECT ts + INTERVAL '90' MINUTE, ewma(price, 0.1) OVER {W} FROM trades",
+        f"SELECT ts + INTERVAL '90 minutes' AS later, ewma(price, 0.1) OVER {W} FROM trades",
+    ),
+    (
         f"SELECT DISTINCT t.symbol FROM {JOIN} ORDER BY symbol",
         "SELECT DISTINCT symbol FROM trades ORDER BY symbol",
     ),
@@ -403,7 +407,7 @@ def test_a_select_without_from_takes_names_and_defaults():
     rows = ctx.sql("SELECT funding_apr(0.1) AS y UNION ALL SELECT 1 ORDER BY y").to_arrow()
     assert rows["y"].to_pylist() == [1.0, 109.5]
     assert ctx.sql("SELECT funding_apr((SELECT 0.2)) AS y WHERE 1 = 0").to_arrow().num_rows == 0
-    with pytest.raises(SqlError, match=r"No field named x\.$"):
+    with pytest.raises(SqlError, match=r"No field named x\.\n  line 1: SELECT funding_apr\(x\)\n"):
         ctx.sql("SELECT funding_apr(x)")
     with pytest.raises(SqlError, match="needs a FROM"):
         ctx.sql("SELECT *, funding_apr(0.1)")
