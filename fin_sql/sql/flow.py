@@ -93,7 +93,7 @@ class Flow:
         Raises:
             NotStreamableError: it has no meaning over an endless input; the message says why.
         """
-        made = {
+        made: Built = {
             Scan: self._scan,
             Project: self._project,
             Filter: self._filter,
@@ -142,7 +142,7 @@ class Flow:
             columns = [batch[o.uses[0]] if o.bare else next(values) for o in outputs]
             return batch_of(columns, names, batch.num_rows)
 
-        renamed = {}
+        renamed: dict[str, str] = {}
         for output in outputs:
             if output.bare:
                 renamed.setdefault(output.uses[0], output.name)
@@ -182,7 +182,7 @@ class Flow:
     def _next(
         self, below: Built, stage: Stage, times: frozenset[str], upsert: tuple[str, ...] = ()
     ) -> Built:
-        below.stage.feeds(stage)  # type: ignore[arg-type]
+        below.stage.feeds(stage)
         return Built(stage, times, upsert, below.retracts)
 
     def _repeatable(self, sql: str) -> None:

@@ -45,7 +45,9 @@ class Feed:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._partitions: tuple[int, ...] = ()
+        self.lag: dict[int, int] = {}
         self._read_all = False
+        self._over: tuple[int, ...] = ()
 
     def open(self) -> None:
         """Begin to read.
@@ -54,13 +56,24 @@ class Feed:
             SourceError: it cannot be reached.
         """
         self.source.open(bounded=self.bounded)
-        self._partitions = tuple(self.source.partitions())
-        self.intake.begin(self._partitions, self.clock.steady_ns())
+        self._look()
+        self._begin(self.clock.steady_ns())
         if self.threaded:
             self._thread = threading.Thread(
                 target=self._work, name=f"fin_sql read {self.table.name}", daemon=True
             )
             self._thread.start()
+
+    def _look(self) -> None:
+        """Note what the source says of itself; the reading thread does."""
+        self._partitions = tuple(self.source.partitions())
+        self._over = tuple(filter(self.source.ended, self._partitions))
+        self.lag = self.source.lag()
+
+    def _begin(self, now: int) -> None:
+        """Wait for the partitions that are there now."""
+        floor = getattr(self.source, "floor", None)
+        self.intake.begin(self._partitions, now, floor)
 
     def _work(self) -> None:
         try:
@@ -77,13 +90,13 @@ class Feed:
 
     def _poll(self, timeout_ns: int) -> None:
         found = [prepared(self.table, p) for p in self.source.poll(MAX_MESSAGES, timeout_ns)]
-        self._partitions = tuple(self.source.partitions())
+        self._look()
         if found:
             with self._room:
                 self._queue.extend(found)
                 self._bytes += sum(p.rows.nbytes for p in found)
             self.wake.set()
-        elif self.bounded and all(map(self.source.ended, self._partitions)):
+        elif self.bounded and len(self._over) == len(self._partitions):
             self._read_all = True
             self.wake.set()
 
@@ -102,16 +115,17 @@ class Feed:
             found = list(self._queue)
             self._queue.clear()
             self._bytes = 0
-            read_all = self._read_all
+            read_all, over = self._read_all, self._over
             self._room.notify_all()
         for polled in found:
             self.intake.take(polled, now)
-        self.intake.begin(self._partitions, now)
-        if self.bounded:
-            if read_all:
-                for number in self._partitions:
-                    self.intake.end(number)
-        else:
+        self._begin(now)
+        if self.bounded and read_all:
+            for number in self._partitions:
+                self.intake.end(number)
+        elif not self.bounded:
+            for number in over:
+                self.intake.rest(number)
             self.intake.note_idle(now)
         return self.intake.release()
 

@@ -111,11 +111,25 @@ class Intake:
 
     # ------------------------------------------------------------ in
 
-    def begin(self, partitions: Sequence[int], steady_ns: int = 0) -> None:
-        """Wait for these partitions from now on."""
+    def begin(
+        self,
+        partitions: Sequence[int],
+        steady_ns: int = 0,
+        floor: Callable[[int], int | None] | None = None,
+    ) -> None:
+        """Wait for these partitions from now on.
+
+        Args:
+            partitions: which.
+            steady_ns: now, by the steady clock.
+            floor: gives the time that no row of a partition comes before, where that is known.
+        """
         for number in partitions:
             if number not in self._partitions:
-                self._partitions[number] = _Partition(seen_ns=steady_ns)
+                made = self._partitions[number] = _Partition(seen_ns=steady_ns)
+                least = floor(number) if floor is not None else None
+                if least is not None:
+                    made.watermark = least - 1
 
     def take(self, polled: Polled, steady_ns: int = 0) -> None:
         """Take the messages of a poll."""
@@ -191,6 +205,10 @@ class Intake:
         """Nothing more comes from a partition."""
         self.begin([number])
         self._partitions[number].watermark = END
+
+    def rest(self, number: int) -> None:
+        """Nothing comes from a partition for now: it holds nobody back."""
+        self._partitions[number].idle = True
 
     def note_idle(self, steady_ns: int) -> None:
         """Let partitions that have been silent for too long hold nobody back."""
@@ -268,8 +286,8 @@ class Intake:
     @property
     def bytes_held(self) -> int:
         """Bytes of the rows that wait."""
-        held = sum(b.nbytes for p in self._partitions.values() for b in p.batches)
-        return held + sum(b.nbytes for b in self._fresh)
+        parts: list[int] = [b.nbytes for p in self._partitions.values() for b in p.batches]
+        return sum(parts) + sum(b.nbytes for b in self._fresh)
 
 
 def joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

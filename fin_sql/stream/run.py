@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -287,11 +288,11 @@ class Pipeline:
                 continue
             busy = True
             for query, rows in list(takers):
-                self._guarded(query, lambda r=rows, x=released: _release(r, x))
+                self._guarded(query, partial(_release, rows, released))
         now = self.clock.now_ns()
         for query in list(self.queries.values()):
             if query.state == "running":
-                self._guarded(query, lambda q=query: _clock(q.stages, now))
+                self._guarded(query, partial(_clock, query.stages, now))
         return busy
 
     def _ahead(self, feed: Feed) -> bool:

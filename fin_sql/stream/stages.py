@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,10 @@ class Stage:
     """Gives its output to any number of takers."""
 
     def __init__(self) -> None:
-        self._takers: list[tuple[Taker, int]] = []
+        self._takers: list[tuple[Any, int]] = []
         self._reached = NEVER
 
-    def feeds(self, taker: Taker, input: int = 0) -> None:
+    def feeds(self, taker: Any, input: int = 0) -> None:
         """Give the output to a taker as well."""
         self._takers.append((taker, input))
 
@@ -199,7 +199,8 @@ class Windowed(Operated):
     @property
     def bytes_held(self) -> int:
         """Bytes of the operator and of the rows that wait."""
-        return super().bytes_held + sum(batch.nbytes for batch in self._held)
+        held: int = super().bytes_held
+        return held + sum(batch.nbytes for batch in self._held)
 
 
 class Sorted(Stage):
@@ -300,4 +301,5 @@ class Collector:
 
 def _ns(array: pa.Array) -> npt.NDArray[np.int64]:
     step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[array.type.unit]
-    return array.view(pa.int64()).to_numpy() * step
+    found: npt.NDArray[np.int64] = array.view(pa.int64()).to_numpy() * step
+    return found

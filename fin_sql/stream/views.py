@@ -209,8 +209,8 @@ class KeyedView:
     def bytes_held(self) -> int:
         """Bytes of the rows."""
         with self._lock:
-            held = sum(b.nbytes for b in self._pending)
-            return held + (self._table.nbytes if self._table is not None else 0)
+            held: int = sum(b.nbytes for b in self._pending)
+            return held + int(self._table.nbytes if self._table is not None else 0)
 
 
 def _in_segments(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -236,4 +236,5 @@ def _last_time(array: pa.Array) -> int | None:
     latest = pc.max(array)
     if not latest.is_valid:
         return None
-    return int(latest.cast(pa.timestamp(array.type.unit)).value) * STEP[array.type.unit]
+    value: int = latest.cast(pa.timestamp(array.type.unit)).value
+    return value * STEP[array.type.unit]

@@ -1,0 +1,356 @@
+"""A reader of the statements about streaming tables, materialized views and sinks."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, Protocol, cast
+
+import pyarrow as pa
+
+from fin_sql.errors import FinSqlError, SqlError
+from fin_sql.exec.fragment import Evaluator
+from fin_sql.sql.commands import (
+    Alter,
+    Command,
+    CreateSink,
+    CreateStreamingTable,
+    CreateView,
+    DropEndless,
+    Kind,
+    ShowCreate,
+    ShowStreams,
+    Subscribe,
+)
+from fin_sql.sql.syntax import Span
+from fin_sql.sql.text import Text
+from fin_sql.stream.definition import ColumnEntry, Condition, StreamDefinition
+
+FORMATS = ("iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+METADATA = ("partition", "offset", "timestamp", "key", "topic", "unnest")
+COLUMN = "name TYPE [NOT NULL] [FROM 'path'] [FORMAT 'format']"
+_ENDS = ("not", "from", "format", "metadata")
+
+
+class Views(Protocol):
+    """What is known of the views of a session."""
+
+    def view_schema(self, name: str) -> pa.Schema | None:
+        """The columns of a view."""
+
+
+def is_about_streams(text: Text, end: int) -> bool:
+    """Whether a statement is one of these."""
+    words = [token.text for token in text.tokens[: min(end, 6)] if token.kind == "word"]
+    if words[:1] == ["create"]:
+        rest = words[3:] if words[1:3] == ["or", "replace"] else words[1:]
+        return rest[:2] in (["streaming", "table"], ["materialized", "view"]) or rest[:1] == [
+            "sink"
+        ]
+    if words[:1] in (["drop"], ["alter"]) or words[:2] == ["show", "create"]:
+        rest = words[2:] if words[0] == "show" else words[1:]
+        return rest[:2] in (["streaming", "table"], ["materialized", "view"]) or rest[:1] == [
+            "sink"
+        ]
+    return words[:2] == ["show", "streams"] or words[:2] == ["subscribe", "to"]
+
+
+class Reader:
+    """Reads one statement.
+
+    Args:
+        text: the statement.
+        end: behind its last token.
+        evaluator: knows types and intervals.
+        params: values of its parameters.
+    """
+
+    def __init__(self, text: Text, end: int, evaluator: Evaluator, params: Any) -> None:
+        self.text, self.end, self.evaluator, self.params = text, end, evaluator, params
+        self.at = 0
+
+    def _fail(self, message: str) -> NoReturn:
+        self.text.fail(message, min(self.at, self.end))
+
+    def _says(self, *words: str) -> bool:
+        """Whether these words come next; they are passed."""
+        tokens = self.text.tokens
+        if all(
+            self.at + k < self.end and tokens[self.at + k].says(word)
+            for k, word in enumerate(words)
+        ):
+            self.at += len(words)
+            return True
+        return False
+
+    def _name(self, what: str) -> str:
+        token = self.text.tokens[self.at]
+        if self.at >= self.end or not token.names:
+            self._fail(f"the name of a {what} was expected")
+        self.at += 1
+        return token.text
+
+    def _string(self, what: str) -> str:
+        token = self.text.tokens[self.at]
+        if self.at >= self.end or token.kind != "string":
+            self._fail(f"{what} was expected, in quotes")
+        self.at += 1
+        return token.text
+
+    def _kind(self) -> Kind:
+        for words in (("streaming", "table"), ("materialized", "view"), ("sink",)):
+            if self._says(*words):
+                return cast(Kind, " ".join(words))
+        self._fail("STREAMING TABLE, MATERIALIZED VIEW or SINK was expected")
+
+    def _done(self) -> None:
+        if self.at < self.end:
+            self._fail("the end of the statement was expected")
+
+    # ------------------------------------------------------------ statements
+
+    def read(self) -> Command:
+        """The statement.
+
+        Raises:
+            SqlError: with the place underlined.
+        """
+        if self._says("create"):
+            return self._create()
+        if self._says("drop"):
+            kind = self._kind()
+            if_exists = self._says("if", "exists")
+            name = self._name(kind)
+            cascade = self._says("cascade")
+            self._done()
+            return DropEndless(kind, name, if_exists, cascade)
+        if self._says("alter"):
+            kind = self._kind()
+            name = self._name(kind)
+            if not self.text.tokens[self.at].says("pause", "resume"):
+                self._fail("PAUSE or RESUME was expected")
+            action = self.text.tokens[self.at].text
+            self.at += 1
+            self._done()
+            return Alter(kind, name, cast(Any, action))
+        if self._says("subscribe", "to"):
+            name = self._name("view")
+            snapshot = self._says("with", "snapshot")
+            self._done()
+            return Subscribe(name, snapshot)
+        if self._says("show", "streams"):
+            self._done()
+            return ShowStreams()
+        self._says("show", "create")
+        kind = self._kind()
+        name = self._name(kind)
+        self._done()
+        return ShowCreate(kind, name)
+
+    def _create(self) -> Command:
+        replace = self._says("or", "replace")
+        kind = self._kind()
+        absent = self._says("if", "not", "exists")
+        name = self._name(kind)
+        if kind == "streaming table":
+            return self._table(name, replace, absent)
+        if kind == "sink":
+            if not self._says("from"):
+                self._fail("CREATE SINK name FROM view WITH (...) was expected")
+            view = self._name("view")
+            options = self._options()
+            self._done()
+            return CreateSink(name, view, options, self.text.sql, absent)
+        options = self._options() if self.text.tokens[self.at].says("with") else {}
+        if not self._says("as"):
+            self._fail("AS query was expected")
+        if self.at >= self.end:
+            self._fail("a query was expected")
+        query = (self.at, self.end)
+        return CreateView(name, query, options, self.text.sql, replace, absent)
+
+    def _options(self) -> dict[str, str]:
+        if not self._says("with") or not self.text.tokens[self.at].says("("):
+            self._fail("WITH (option = value, ...) was expected")
+        close = self.text.closing[self.at]
+        found: dict[str, str] = {}
+        for begin, stop in self.text.split(self.at + 1, close, ","):
+            key = self.text.tokens[begin]
+            if stop - begin < 3 or not key.names or not self.text.tokens[begin + 1].says("="):
+                self.text.fail("option = value was expected", begin, max(stop, begin + 1))
+            if key.text in found:
+                self.text.fail(f"option '{key.text}' stands twice", begin)
+            found[key.text] = self._literal((begin + 2, stop))
+        self.at = close + 1
+        return found
+
+    def _literal(self, span: Span) -> str:
+        token = self.text.tokens[span[0]]
+        if span[1] - span[0] == 1:
+            return token.text
+        return self.text.written(*span)
+
+    # ------------------------------------------------------------ CREATE STREAMING TABLE
+
+    def _table(self, name: str, replace: bool, absent: bool) -> CreateStreamingTable:
+        if not self.text.tokens[self.at].says("("):
+            self._fail("the columns were expected, in brackets")
+        close = self.text.closing[self.at]
+        entries = self.text.split(self.at + 1, close, ",")
+        columns: list[ColumnEntry] = []
+        unnest: list[str] = []
+        time: tuple[str, int] | None = None
+        outer, inside = self.end, False
+        for begin, stop in entries:
+            self.at, self.end = begin, stop
+            if self._says("watermark", "for"):
+                if time is not None:
+                    self._fail("WATERMARK stands twice")
+                time, inside = self._watermark(columns), False
+            elif self.text.tokens[begin].says("unnest") and self._next_is_string():
+                self.at += 1
+                unnest.append(self._path(self._string("a path")))
+                inside = True
+            elif inside and self.text.tokens[begin].kind == "string":
+                unnest.append(self._path(self._string("a path")))
+            else:
+                columns.append(self._column(bool(unnest) or self._has_unnest(entries), columns))
+                inside = False
+            self._done()
+        self.at, self.end = close + 1, outer
+        if time is None:
+            msg = (
+                "a streaming table says which column is its event time: "
+                "WATERMARK FOR ts AS ts - INTERVAL '50' MILLISECOND"
+            )
+            self.text.fail(msg, close)
+        where = self._where()
+        options = self._options()
+        self._done()
+        made = StreamDefinition(name, tuple(columns), *time, tuple(unnest), where, options)
+        return CreateStreamingTable(made, self.text.sql, replace, absent)
+
+    def _next_is_string(self) -> bool:
+        return self.at + 1 < self.end and self.text.tokens[self.at + 1].kind == "string"
+
+    def _has_unnest(self, entries: list[Span]) -> bool:
+        tokens = self.text.tokens
+        return any(tokens[b].says("unnest") and tokens[b + 1].kind == "string" for b, _ in entries)
+
+    def _path(self, path: str) -> str:
+        if not path.startswith(("$", "@")):
+            self.at -= 1
+            self._fail("a path begins with $ (the message) or @ (the element of UNNEST)")
+        return path
+
+    def _column(self, unnests: bool, before: list[ColumnEntry]) -> ColumnEntry:
+        tokens, begin = self.text.tokens, self.at
+        name = self._name("column")
+        if any(column.name == name for column in before):
+            self.at = begin
+            self._fail(f"column '{name}' stands twice")
+        if self._says("as"):
+            return self._computed(name, before)
+        start = self.at
+        while self.at < self.end and not tokens[self.at].says(*_ENDS):
+            self.at = self.text.closing.get(self.at, self.at) + 1
+        kind = self._type((start, self.at))
+        path, format, not_null, metadata = "", "", False, ""
+        while self.at < self.end:
+            if self._says("not", "null"):
+                not_null = True
+            elif self._says("metadata", "from"):
+                metadata = self._string("what of the message")
+                if metadata not in METADATA and not metadata.startswith("header."):
+                    self.at -= 1
+                    self._fail(
+                        f"METADATA FROM one of {', '.join(METADATA)}, header.NAME was expected"
+                    )
+            elif self._says("from"):
+                path = self._path(self._string("a path"))
+            elif self._says("format"):
+                format = self._string("a format")
+                if format not in FORMATS or not pa.types.is_timestamp(kind):
+                    self.at -= 1
+                    self._fail(f"FORMAT of a TIMESTAMP is one of {', '.join(FORMATS)}")
+            else:
+                self._fail(f"{COLUMN} was expected")
+        if not path and not metadata:
+            plain = name.isidentifier()
+            path = ("@" if unnests else "$") + (f".{name}" if plain else f"['{name}']")
+        return ColumnEntry(name, kind, path, format, not_null, metadata)
+
+    def _type(self, span: Span) -> pa.DataType:
+        if span[0] == span[1]:
+            self._fail(f"{COLUMN} was expected")
+        sql = self.text.written(*span)
+        try:
+            (field,) = self.evaluator.describe(f"SELECT CAST(NULL AS {sql}) AS v", {})
+        except SqlError as error:
+            self.text.fail(f"a type was expected: {error}", *span)
+        kind = field.type
+        if pa.types.is_timestamp(kind):
+            return pa.timestamp("ns", kind.tz)
+        return pa.string() if kind in (pa.string_view(), pa.large_string()) else kind
+
+    def _computed(self, name: str, before: list[ColumnEntry]) -> ColumnEntry:
+        if not self.text.tokens[self.at].says("("):
+            self._fail("a computed column is written name AS (expression)")
+        begin, stop = self.at + 1, self.text.closing[self.at]
+        self.at = stop + 1
+        sql = self.text.written(begin, stop)
+        schema = pa.schema([pa.field(c.name, c.type) for c in before])
+        try:
+            (field,) = self.evaluator.describe(f"SELECT {sql} AS v FROM __in", {"__in": schema})
+        except FinSqlError as error:
+            self.text.fail(str(error), begin, stop)
+        return ColumnEntry(name, field.type, computed=sql)
+
+    def _watermark(self, columns: list[ColumnEntry]) -> tuple[str, int]:
+        name = self._name("column")
+        column = next((c for c in columns if c.name == name), None)
+        if column is None:
+            self.at -= 1
+            self._fail("WATERMARK FOR names a column that stands before it")
+        if not pa.types.is_timestamp(column.type):
+            self.at -= 1
+            self._fail(f"the event time must be a TIMESTAMP, column '{name}' is {column.type}")
+        if not self._says("as") or self._name("column") != name:
+            self._fail(f"AS {name} [- INTERVAL '...'] was expected")
+        if self.at == self.end:
+            return name, 0
+        if not self._says("-"):
+            self._fail(f"AS {name} - INTERVAL '...' was expected")
+        span = (self.at, self.end)
+        self.at = self.end
+        found = self.evaluator.interval(self.text.written(*span))
+        if found is None or found[0] or min(found) < 0:
+            self.text.fail("a delay was expected, such as INTERVAL '50' MILLISECOND", *span)
+        return name, found[1] * 86_400_000_000_000 + found[2]
+
+    def _where(self) -> tuple[Condition, ...]:
+        if not self._says("where"):
+            return ()
+        found = [self._condition()]
+        while self._says("and"):
+            found.append(self._condition())
+        return tuple(found)
+
+    def _condition(self) -> Condition:
+        path = self._path(self._string("a path"))
+        if self._says("is", "not", "null"):
+            return Condition(path, "is not null")
+        if self._says("is", "null"):
+            return Condition(path, "is null")
+        negated = self._says("not")
+        if self._says("in"):
+            if not self.text.tokens[self.at].says("("):
+                self._fail("IN (value, ...) was expected")
+            close = self.text.closing[self.at]
+            spans = self.text.split(self.at + 1, close, ",")
+            self.at = close + 1
+            return Condition(path, "not in" if negated else "in", tuple(map(self._literal, spans)))
+        equal = not negated and self._says("=")
+        if equal or (not negated and (self._says("<>") or self._says("!="))):
+            begin = self.at
+            self.at += 2 if self.text.tokens[begin].says("-") else 1
+            return Condition(path, "=" if equal else "<>", (self._literal((begin, self.at)),))
+        self._fail("a condition is 'path' = value, <>, [NOT] IN (...), or IS [NOT] NULL")
