@@ -1,6 +1,7 @@
 """GROUP BY in our own operator: values against DuckDB and pandas, and what a SELECT may say."""
 
 import math
+from collections import defaultdict
 
 import duckdb
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import fin_sql
+from fin_sql.errors import KernelError
 from fin_sql.testing.compare import assert_same_bits
 
 ROWS = 1_500
@@ -181,6 +183,35 @@ def test_values_are_those_of_duckdb(drawn, grouping):
             left, right = found[key][f"c{j}"], row[f"c{j}"]
             if not alike(left, right):
                 pytest.fail(f"{call} of {key}: {str(left)[:99]}, DuckDB {str(right)[:99]}")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sum_of_integers_is_exact_or_an_error(seed):
+    rng, limit = np.random.default_rng(seed), 2**63
+    values = [int(v) for v in rng.integers(-limit, limit - 1, 40, endpoint=True)]
+    groups = rng.integers(0, 12, 40).tolist()
+    for g in range(12, 16):  # just inside and just outside
+        near = [limit - 1, 7, -limit, -7, 1 - g % 2 + 2 * (g > 13)]
+        values, groups = [*values, *near, limit - 1], [*groups, *[g] * 6]
+    totals = defaultdict(int)
+    for g, v in zip(groups, values, strict=True):
+        totals[g] += v
+    table = pa.table({"g": groups, "v": pa.array(values, pa.int64())})
+    ctx, fits = session(table), 0
+    for g, total in totals.items():
+        query = ctx.sql(f"SELECT sum(v) AS s, vwap(1, 1) AS w FROM t WHERE g = {g}")
+        if -limit <= total < limit:
+            fits += 1
+            assert query.to_arrow()["s"].to_pylist() == [total]
+        else:
+            with pytest.raises(KernelError, match="sum of 'v': the total of a group does not fit"):
+                query.to_arrow()
+    assert 0 < fits < len(totals)
+    exact = ctx.sql("SELECT g, sum(CAST(v AS DECIMAL(38, 0))) AS s, vwap(1, 1) FROM t GROUP BY g")
+    found = exact.to_arrow()
+    assert (
+        dict(zip(found["g"].to_pylist(), map(int, found["s"].to_pylist()), strict=True)) == totals
+    )
 
 
 # ---------------------------------------------------------------- order, and the same bits
