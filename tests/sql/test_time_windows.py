@@ -463,3 +463,35 @@ def test_tumble_in_utc_is_the_time_bucket_of_duckdb(ticks, size):
         "GROUP BY w ORDER BY w"
     ).fetchall()
     assert [tuple(row.values()) for row in found.to_pylist()] == wanted
+
+
+@pytest.mark.parametrize("size", ["1 day", "7 days", "1 month", "3 months", "1 year"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_days_and_months_of_a_zone_are_the_time_bucket_of_duckdb(ticks, zone, size):
+    ctx, frame = ticks
+    t = frame  # noqa: F841  read by its name
+    found = ctx.sql(
+        "SELECT window_start, count(*) AS n, max(x) AS m FROM t "
+        f"GROUP BY TUMBLE(ts, INTERVAL '{size}', '{zone}')"
+    ).to_arrow()
+    wanted = duckdb.sql(
+        f"SELECT epoch_us(time_bucket(INTERVAL '{size}', ts, '{zone}')) AS w, count(*) AS n, "
+        "max(x) AS m FROM t GROUP BY w ORDER BY w"
+    ).fetchall()
+    starts = found["window_start"].cast(pa.int64()).to_pylist()
+    assert list(zip(starts, *(found[c].to_pylist() for c in ("n", "m")), strict=True)) == wanted
+
+
+def test_bars_are_those_of_pandas(ticks):
+    ctx, frame = ticks
+    found = ctx.sql(
+        "SELECT window_start, ohlc(x, ts).open AS open, ohlc(x, ts).high AS high, "
+        "ohlc(x, ts).low AS low, ohlc(x, ts).close AS close FROM t "
+        "GROUP BY TUMBLE(ts, INTERVAL '1' DAY, 'America/New_York') ORDER BY window_start"
+    ).to_pandas()
+    local = frame.set_index(frame.ts.dt.tz_convert("America/New_York")).x
+    wanted = local.resample("D").ohlc().dropna()
+    starts = pd.to_datetime(found.window_start, utc=True).dt.tz_convert("America/New_York")
+    assert list(starts) == list(wanted.index)
+    for name in ("open", "high", "low", "close"):
+        assert list(found[name]) == list(wanted[name]), name
