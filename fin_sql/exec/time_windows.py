@@ -14,7 +14,7 @@ from fin_sql.errors import KernelError, SqlError
 from fin_sql.exec.time_groups import TimeGroups
 
 DAY_NS = 86_400_000_000_000
-QUARTER_NS = 900_000_000_000  # all zones are whole quarters of an hour away from UTC
+QUARTER_NS = 900_000_000_000  # since 1980 all zones are whole ones of these away from UTC
 STEP = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 NO_TIME = -(2**63)
 MONDAY = date(1970, 1, 5)
