@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fin_sql.columns import Column, Slots, column
-from fin_sql.errors import NotStreamableError
+from fin_sql.errors import KernelError, NotStreamableError
 from fin_sql.exec.calls import Call, Computed, ordered_cells
 from fin_sql.exec.folded import FOLDED, bind
 from fin_sql.exec.keys import Keys, first_rows
@@ -219,13 +219,26 @@ class KernelAggregate(Operator):
             fields += zip((WINDOW_START, WINDOW_END), windows, strict=True)
         for call, folded, states in zip(self.calls, self._folded, self._states, strict=True):
             states.reserve(self.n_groups)
-            fields.append((call.name, folded.finish(states.values(self.n_groups))))
+            fields.append((call.name, self._values_of(call, folded, states)))
         fields += (beside or {}).items()
         if not fields:
             return pa.record_batch({"_": pa.nulls(self.n_groups)}).select([])
         names, arrays = zip(*fields, strict=True)
         found = pa.RecordBatch.from_arrays(list(arrays), list(names))
         return found if of_key is not None else self._in_order(found)
+
+    def _values_of(self, call: Call, folded: Folded, states: States) -> pa.Array:
+        try:
+            return folded.finish(states.values(self.n_groups))
+        except KernelError as error:
+            if not folded.standard:
+                raise
+            shown = "".join(f" of '{arg}'" for arg in call.args if not arg.startswith("__"))
+            msg = (
+                f"{call.kernel}{shown}: the total of a group does not fit BIGINT; sum "
+                "CAST(... AS DOUBLE), or CAST(... AS DECIMAL(38, 0))"
+            )
+            raise KernelError(msg, error.row, error.code) from None
 
     def _in_order(self, found: pa.RecordBatch) -> pa.RecordBatch:
         """Groups by their slots in the order in which they appeared; windows have that order."""
