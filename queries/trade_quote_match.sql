@@ -1,6 +1,6 @@
 -- Trades with the quote that was valid, who began them, and what they paid
 --
--- Each trade meets the last two-sided quote at or before it. Above the middle of bid and ask a
+-- Each trade meets the last two-sided quote before it. Above the middle of bid and ask a
 -- buyer began it, below a seller (Lee and Ready). The effective spread is twice the distance of
 -- the price from that middle. (Of a difference of times, cast to INTERVAL, date_part takes the whole
 -- seconds and their fraction; of one that is not cast, DataFusion loses the fraction.)

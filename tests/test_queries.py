@@ -10,13 +10,27 @@ import functools
 import hashlib
 import io
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from query_tables import (
-    CASES, FILES, REAL, ROOT, SIMULATED, by_symbol, header, in_chunks, is_there, result, run, tables,
-)  # fmt: skip
+    CASES,
+    FILES,
+    REAL,
+    ROOT,
+    SIMULATED,
+    by_symbol,
+    header,
+    in_chunks,
+    is_there,
+    result,
+    run,
+    tables,
+)
 
 from fin_sql.cli.text import csv_header, csv_lines
 from fin_sql.sql.parse import read_query
@@ -24,6 +38,7 @@ from fin_sql.sql.syntax import Query
 from fin_sql.sql.text import Text
 from fin_sql.testing.compare import assert_same_bits
 
+PAGE = (ROOT / "queries" / "README.md").read_text()
 GOLDEN = ROOT / "tests" / "golden" / "queries"
 COMPLETE = "python -m pytest tests/test_queries.py --complete"
 SHOWN = {name: 6 for name in SIMULATED} | {name: 3 for name in REAL}  # rows of a golden result
@@ -101,6 +116,20 @@ def test_golden(name, market, write):
     assert found == golden[market], f"if the change is meant: {COMPLETE}, and read the difference"
 
 
+def test_a_query_without_a_golden_result_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "GOLDEN", tmp_path / "golden")
+    with pytest.raises(AssertionError, match=re.escape(f"is new on market 'crypto': {COMPLETE}")):
+        test_golden("latest", "crypto", write=False)
+    test_golden("latest", "crypto", write=True)
+    test_golden("latest", "crypto", write=False)
+    with pytest.raises(AssertionError, match="is new on market 'week'"):
+        test_golden("latest", "week", write=False)
+    path = tmp_path / "golden" / "latest.csv"
+    path.write_text(path.read_text().replace("4 rows, ", "4 rows, 0"))
+    with pytest.raises(AssertionError, match="if the change is meant"):
+        test_golden("latest", "crypto", write=False)
+
+
 def test_golden_results_belong_to_queries_and_are_small():
     files = {path.stem: path for path in GOLDEN.iterdir()}
     assert files.keys() == FILES.keys()
@@ -140,30 +169,39 @@ def test_order_of_the_files_leaves_the_rows_alone(name, market):
     same(sorted_rows(found), sorted_rows(result(name, market)), f"{name} of rows by symbol")
 
 
-@pytest.mark.parametrize(
-    ("name", "market"),
-    [
-        (name, market)
-        for name, market in CASES
-        if header(name).mode == "continuous" and market in SIMULATED
-        and (name != "realized_variance" or market == "week")  # of whole days
-    ],
-)
+# Ends of minutes, and of a day of New York.
+MOMENTS = {
+    "crypto": "2026-01-05T14:38:00",
+    "rough": "2026-01-05T14:33:00",
+    "week": "2026-03-09T04:00:00",
+}
+CONTINUOUS = [
+    (name, market)
+    for name, market in CASES
+    if header(name).mode == "continuous" and market in MOMENTS
+    if name != "realized_variance" or market == "week"  # the others end before their day
+]
+
+
+@pytest.mark.parametrize(("name", "market"), CONTINUOUS)
 def test_continuous_queries_do_not_look_ahead(name, market):
-    """What is known at a time stays as it was when more comes; that time ends windows, too."""
-    cut = pa.scalar(np.datetime64(MOMENTS[market], "ns"))
-    early = {
-        table: rows.filter(pa.compute.less(rows["ts"], cut)) for table, rows in tables(market).items()
-    }
-    found, wanted = run(name, early), result(name, market)
+    """What is known at a time stays as it was when more comes."""
+    check_until(name, market, MOMENTS[market])
+
+
+def test_a_query_that_looks_ahead_is_seen():
+    with pytest.raises(AssertionError, match="markout_1s"):
+        check_until("markouts", "crypto", MOMENTS["crypto"])
+
+
+def check_until(name, market, moment):
+    cut = pa.scalar(np.datetime64(moment, "ns"))
+    early = {table: rows.filter(pc.less(rows["ts"], cut)) for table, rows in tables(market).items()}
+    wanted = result(name, market)
     time = "ts" if "ts" in wanted.column_names else "day"
-    moment = cut.cast(wanted.schema.field(time).type)
-    wanted = wanted.filter(pa.compute.less(wanted[time], moment))
-    assert 0 < wanted.num_rows
-    same(sorted_rows(found), sorted_rows(wanted), f"{name} until {MOMENTS[market]}")
-
-
-MOMENTS = {"crypto": "2026-01-05T14:38:00", "rough": "2026-01-05T14:33:00", "week": "2026-03-09T04:00:00"}
+    wanted = wanted.filter(pc.less(wanted[time], cut.cast(wanted.schema.field(time).type)))
+    assert 0 < wanted.num_rows < result(name, market).num_rows
+    same(sorted_rows(run(name, early)), sorted_rows(wanted), f"{name} until {moment}")
 
 
 # ---------------------------------------------------------------- files
@@ -214,9 +252,41 @@ def test_every_column_has_values(name):
 
 
 def test_the_page_lists_every_query():
-    page = (ROOT / "queries" / "README.md").read_text()
-    rows = re.findall(r"^\| \[(\w+)\.sql\]\(\1\.sql\) \| (.+) \| (.+) \| (\w+) \|$", page, re.M)
-    wanted = [(n, h.title, h.mode) for n in FILES for h in [header(n)]]
-    assert [(name, title, mode) for name, title, _, mode in rows] == wanted
-    for name in FILES:
-        assert f"fin-sql sql --tables market -f queries/{name}.sql" in page
+    row = r"^\| \[(\w+)\.sql\]\(\1\.sql\) \| (.+) \| .+ \| (\w+) \|$"
+    rows = re.findall(row, PAGE, re.MULTILINE)
+    assert rows == [(name, header(name).title, header(name).mode) for name in FILES]
+    files = {path.name for path in (ROOT / "queries").iterdir() if path.suffix in (".sql", ".py")}
+    assert {name for name in files if f"[{name}]({name})" in PAGE} == files
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capfd):
+    """In one process; a table of each file of the folder is given by name."""
+    from fin_sql import cli
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queries").symlink_to(ROOT / "queries")
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    commands = re.split(r"^(?=fin-sql |python )", blocks.replace("\\\n", " "), flags=re.MULTILINE)
+    run_files = []
+    for command in filter(str.strip, commands):
+        words = shlex.split(command)
+        if words[0] == "python":
+            continue  # tests/oracle/queries has it
+        assert words[0] == "fin-sql"
+        if words[1] == "demo":
+            words += ["--rows", "3000"]
+        if "--tables" in words:
+            place = words.index("--tables")
+            made = sorted(Path(words[place + 1]).glob("*.parquet"))
+            words[place : place + 2] = [w for path in made for w in ("-t", f"{path.stem}={path}")]
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(words[1:])
+        assert stopped.value.code in (0, None), (words, capfd.readouterr().err)
+        run_files += [word for word in words if word.endswith(".sql")]
+    assert {*run_files} == {f"queries/{name}.sql" for name in FILES}
+
+
+def test_every_query_has_an_oracle():
+    files = (ROOT / "tests" / "oracle" / "queries").glob("test_*.py")
+    text = "\n".join(path.read_text() for path in files)
+    assert {*re.findall(r'^@markets\("(\w+)"\)$', text, re.MULTILINE)} == FILES.keys()

@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
-from query_tables import CASES, frames, is_there, result
+from query_tables import CASES, frames, is_there
 
 
 def markets(*names):
@@ -68,11 +68,6 @@ def close(found, wanted, rtol, name):
     np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol, err_msg=name)
 
 
-def rows_of(name, market):
-    """The rows of a query over a market."""
-    return result(name, market)
-
-
 # ---------------------------------------------------------------- parts of the oracles
 
 
@@ -84,7 +79,7 @@ def book(quotes):
 
 
 def prevailing(left, right, *, later=0, exact=False):
-    """The row of `right` that is valid some seconds after each row of `left`, in order of `left`."""
+    """The row of `right` that is valid some seconds after each row of `left`, row by row."""
     keyed = left[["symbol"]].assign(at=left.ts + pd.Timedelta(seconds=later), row=range(len(left)))
     found = pd.merge_asof(
         keyed.sort_values("at", kind="stable"), right.rename(columns={"ts": "found_at"}),

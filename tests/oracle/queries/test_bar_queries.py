@@ -9,8 +9,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from agreement import agree, each_symbol, markets, needed, rows_of
-from query_tables import bars_of, frames, header, run, week
+from agreement import agree, each_symbol, markets, needed
+from query_tables import bars_of, frames, header, result, run, week
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -27,16 +27,16 @@ def test_bars_are_those_of_duckdb(name, market):
                sum(size) AS volume,
                sum(price * size) / sum(size) FILTER (price IS NOT NULL) AS vwap,
                count(*) AS trades
-        FROM (SELECT * REPLACE (nullif(price, 'nan') AS price, nullif(size, 'nan') AS size) FROM rows)
+        FROM (
+          SELECT * REPLACE (nullif(price, 'nan') AS price, nullif(size, 'nan') AS size) FROM rows
+        )
         GROUP BY ALL
     """).df()
-    found = rows_of(name, market)
+    found = result(name, market)
     agree(found, wanted, keys=("ts", "symbol"))
-    exact = ["open", "high", "low", "close"]
-    left, right = (
-        frame.sort_values(["ts", "symbol"])[exact].to_numpy() for frame in (found.to_pandas(), wanted)
-    )
-    np.testing.assert_array_equal(left, right)
+    left, right = (f.sort_values(["ts", "symbol"]) for f in (found.to_pandas(), wanted))
+    for exact in ("open", "high", "low", "close"):
+        np.testing.assert_array_equal(left[exact], right[exact])
 
 
 @markets("ohlc_vwap_bars")
@@ -45,7 +45,7 @@ def test_bars_are_the_table_of_bars(name, market):
     bars = found.get("bars")
     if bars is None:
         bars = bars_of(found["trades"])
-    found = rows_of(name, market).select(bars.columns.tolist())
+    found = result(name, market).select(bars.columns.tolist())
     agree(found, bars, keys=("ts", "symbol"))
 
 
@@ -59,7 +59,7 @@ def test_the_grid_is_full_and_filled_from_the_past_alone(name, market):
         grid = last.reindex(seconds, method="ffill").rename(columns={"ts": "traded_at"})
         filled.append(grid.assign(symbol=symbol).rename_axis("ts").reset_index())
     wanted = pd.concat(filled).sort_values(["ts", "symbol"], ignore_index=True)
-    found = rows_of(name, market)
+    found = result(name, market)
     agree(found, wanted)
     assert found.num_rows == len(seconds) * trades.symbol.nunique()
     assert set(found["price"].drop_null().to_pylist()) <= set(trades.price)
@@ -68,14 +68,16 @@ def test_the_grid_is_full_and_filled_from_the_past_alone(name, market):
 @markets("resample_grid")
 def test_the_grid_is_the_asof_join_of_polars(name, market):
     trades = pl.from_pandas(needed(market)["trades"][["ts", "symbol", "price"]]).sort("ts")
-    found = pl.from_arrow(rows_of(name, market))
+    found = pl.from_arrow(result(name, market))
     grid = found.select("ts", "symbol")
     trades = trades.with_columns(traded_at="ts", price=pl.col("price").fill_nan(None))
     wanted = grid.join_asof(trades, on="ts", by="symbol", check_sortedness=False)
+    # Which of several trades of one time is another matter.
     ties = trades.group_by("symbol", "ts").agg(pl.col("price").n_unique() > 1).filter("price")
-    clear = wanted.join(ties, left_on=["symbol", "traded_at"], right_on=["symbol", "ts"], how="left")
-    known = clear["price_right"].is_null()  # which of several trades of one time is another matter
-    assert found.select("ts", "symbol", "traded_at").equals(wanted.select("ts", "symbol", "traded_at"))
+    both = {"left_on": ["symbol", "traded_at"], "right_on": ["symbol", "ts"]}
+    known = wanted.join(ties, **both, how="left")["price_right"].is_null()
+    names = ["ts", "symbol", "traded_at"]
+    assert found[names].equals(wanted[names])
     assert found["price"].filter(known).equals(wanted["price"].filter(known))
     assert known.mean() > 0.7
 
@@ -83,7 +85,7 @@ def test_the_grid_is_the_asof_join_of_polars(name, market):
 @markets("session_vwap")
 def test_sessions_begin_at_half_past_nine_of_new_york(name, market):
     trades = needed(market)["trades"]
-    check_sessions(rows_of(name, market), trades[(trades.price > 0) & (trades["size"] > 0)])
+    check_sessions(result(name, market), trades[(trades.price > 0) & (trades["size"] > 0)])
 
 
 OPENINGS = {
@@ -95,7 +97,8 @@ OPENINGS = {
 @pytest.mark.parametrize(("start", "openings"), OPENINGS.items())
 def test_sessions_when_the_clocks_change(start, openings):
     trades = week(start)["trades"]
-    table = pa.Table.from_pandas(trades[header("session_vwap").tables["trades"]], preserve_index=False)
+    columns = header("session_vwap").tables["trades"]
+    table = pa.Table.from_pandas(trades[columns], preserve_index=False)
     found = run("session_vwap", {"trades": table})
     check_sessions(found, trades)
     first = found.to_pandas().assign(ts=trades.ts).groupby("session").ts.min().iloc[1:]
@@ -126,7 +129,7 @@ def check_sessions(found, trades):
 def test_the_latest_trade_is_the_last_by_time_and_number(name, market):
     trades = needed(market)["trades"].sort_values(["ts", "seq"])
     wanted = trades.groupby("symbol").nth(-1).sort_values("symbol", ignore_index=True)
-    agree(rows_of(name, market), wanted[["symbol", "ts", "price", "size"]])
+    agree(result(name, market), wanted[["symbol", "ts", "price", "size"]])
 
 
 @markets("split_adjusted")
@@ -138,7 +141,7 @@ def test_adjusted_bars_are_those_of_the_market_without_splits(name, market):
         adjusted_close=plain.close,
         adjusted_volume=plain.volume,
     )
-    found = rows_of(name, market)
+    found = result(name, market)
     agree(found, wanted)
     factors = found.to_pandas().groupby("symbol").factor.unique().map(list).to_dict()
     assert factors == {"ACME": [3.0, 1.5, 1.0], "BOLT": [0.1, 1.0], "ETH-PERP": [1.0]}

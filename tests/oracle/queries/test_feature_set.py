@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 import talib
-from agreement import agree, book, each_symbol, lee_ready, markets, needed, prevailing, rolling, rows_of
+from agreement import agree, book, each_symbol, lee_ready, markets, needed, prevailing, rolling
+from query_tables import result
 from test_quote_queries import vpin
 
 SECOND = pd.Timedelta(seconds=1)
@@ -295,6 +296,10 @@ def vwap_gap(t):
     return (amount / volume - t.price) / t.price
 
 
+def features(t):
+    return pd.DataFrame({name: make(t) for name, make in FEATURES.items()}, t.index)
+
+
 @pytest.fixture(scope="module")
 def wanted():
     """What the oracles say, by market."""
@@ -303,9 +308,7 @@ def wanted():
     def of(market):
         if market not in made:
             trades = tape(needed(market))
-            found = each_symbol(
-                trades, lambda t: pd.DataFrame({n: make(t) for n, make in FEATURES.items()}, t.index)
-            )
+            found = each_symbol(trades, features)
             found["vpin"] = vpin(trades, 50_000.0, 10)
             made[market] = trades[["ts", "symbol"]].join(found)
         return made[market]
@@ -316,6 +319,6 @@ def wanted():
 @markets("feature_set")
 def test_each_of_the_forty_features(name, market, wanted):
     assert len(FEATURES) == 39  # and vpin, whose loop is that of another query
-    found = rows_of(name, market)
+    found = result(name, market)
     assert found.num_columns == 42
     agree(found, wanted(market))

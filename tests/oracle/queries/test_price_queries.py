@@ -1,16 +1,17 @@
 """Queries over series of prices, by TA-Lib, SciPy, NumPy and the recursions of the books."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.stats
 import talib
-from agreement import agree, each_symbol, markets, needed, prevailing, rolling, rows_of
+from agreement import agree, each_symbol, markets, needed, prevailing, rolling
 from numpy.lib.stride_tricks import sliding_window_view
-from query_tables import run, tables
+from query_tables import result, run, tables
 from scipy.optimize import brentq
-
 
 # ---------------------------------------------------------------- indicators
 
@@ -37,14 +38,14 @@ def test_indicators_are_those_of_ta_lib(name, market):
         # TA-Lib gives the first k where it gives the first d, and 0 where prices stood still.
         width = rolling(high, 14, lambda w: w.max(1)) - rolling(low, 14, lambda w: w.min(1))
         base = price - rolling(low, 14, lambda w: w.min(1))
-        found["stoch_k"] = 100 * np.divide(base, width, where=width > 0, out=np.full(len(k), np.nan))
+        found["stoch_k"] = 100 * base / np.where(width > 0, width, np.nan)
         moved = rows.close.diff().abs().cumsum() > 0
         return found.assign(rsi=found.rsi.where(moved))
 
     wanted = bars[["ts", "symbol", "close"]].join(each_symbol(bars, indicators))
     flat = wanted.stoch_k.isna() & wanted.stoch_d.notna()
     assert flat.mean() < 0.2
-    found = rows_of(name, market)
+    found = result(name, market)
     wanted["stoch_d"] = wanted.stoch_d.where(found["stoch_d"].to_pandas().notna().to_numpy())
     agree(found, wanted)
 
@@ -68,7 +69,7 @@ def test_adx_is_wilders(name, market):
         return pd.DataFrame({"plus_di": plus_di, "minus_di": minus_di, "adx": adx})
 
     wanted = bars[["ts", "symbol"]].join(each_symbol(bars, lines).replace(np.inf, np.nan))
-    found = rows_of(name, market)
+    found = result(name, market)
     agree(found, wanted)
     for _, rows in bars.assign(adx=found["adx"].to_numpy()).groupby("symbol"):
         known = talib.ADX(*(rows[c].to_numpy() for c in ("high", "low", "close")), 14)
@@ -103,7 +104,7 @@ def test_risk_of_the_last_returns(name, market):
         })  # fmt: skip
 
     wanted = bars[["ts", "symbol", "close"]].join(each_symbol(bars, lines))
-    agree(rows_of(name, market), wanted)
+    agree(result(name, market), wanted)
 
 
 def worst(windows):
@@ -143,7 +144,7 @@ def test_risk_of_all_bars(name, market):
             "sharpe_year": r.mean() / std * np.sqrt(525_600),
             "max_drawdown": np.min(price / np.maximum.accumulate(price) - 1),
         })  # fmt: skip
-    agree(rows_of(name, market), pd.DataFrame(rows))
+    agree(result(name, market), pd.DataFrame(rows))
 
 
 def pareto_tail(losses, alpha, q):
@@ -166,7 +167,8 @@ def pareto_tail(losses, alpha, q):
     grid = np.array([t for t in grid / y.max() if np.log1p(t * y).mean() > -1])
     slopes = np.array([slope(t) for t in grid])
     falls = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
-    theta = max((brentq(slope, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-14) for i in falls), key=height)
+    tops = [brentq(slope, grid[i], grid[i + 1], xtol=1e-15, rtol=1e-14) for i in falls]
+    theta = max(tops, key=height)
     xi = np.log1p(theta * y).mean()
     beta = xi / theta
     var = threshold + beta / xi * ((alpha / share) ** -xi - 1)
@@ -198,7 +200,7 @@ def test_variances_of_a_day(name, market):
             "jump_share": max(0.0, 1 - two / squares),
             "realized_vol": np.sqrt(squares),
         })  # fmt: skip
-    agree(rows_of(name, market), pd.DataFrame(rows), keys=("day", "symbol"))
+    agree(result(name, market), pd.DataFrame(rows), keys=("day", "symbol"))
 
 
 # ---------------------------------------------------------------- two assets
@@ -209,14 +211,13 @@ def test_the_hedge_is_that_of_a_kalman_filter(name, market):
     prices = needed(market)["bars"].pivot_table(index="ts", columns="symbol", values="close")
     prices = np.log(prices)
     found = []
-    for k, a in enumerate(prices.columns):
-        for b in prices.columns[k + 1 :]:
-            both = prices[[a, b]].dropna()
-            lines = kalman(both[a].to_numpy(), both[b].to_numpy(), 1e-5, 1e-6)
-            found.append(lines.assign(ts=both.index, symbol_a=a, symbol_b=b))
+    for a, b in combinations(prices.columns, 2):
+        both = prices[[a, b]].dropna()
+        lines = kalman(both[a].to_numpy(), both[b].to_numpy(), 1e-5, 1e-6)
+        found.append(lines.assign(ts=both.index, symbol_a=a, symbol_b=b))
     wanted = pd.concat(found, ignore_index=True)
     wanted["position"] = -np.sign(wanted.zscore) * (wanted.zscore.abs() > 2)
-    agree(rows_of(name, market), wanted, rtol=1e-8)
+    agree(result(name, market), wanted, rtol=1e-8)
 
 
 def kalman(y, x, delta, r):
@@ -243,17 +244,17 @@ def test_correlations_at_lags(name, market):
         for symbol, prices in rows.set_index("ts").groupby("symbol").price
     }
     found = []
-    for a in ticks:
-        for b in (b for b in ticks if a < b):
-            for lag in range(-5, 6):
-                moved = ticks[a].index + pd.Timedelta(seconds=lag)
-                corr = hayashi_yoshida(moved, ticks[a].to_numpy(), ticks[b].index, ticks[b].to_numpy())
-                found.append({"symbol_a": a, "symbol_b": b, "lag_s": lag, "corr": corr})
-    agree(rows_of(name, market), pd.DataFrame(found))
+    for a, b in combinations(sorted(ticks), 2):
+        for lag in range(-5, 6):
+            moved = ticks[a].set_axis(ticks[a].index + pd.Timedelta(seconds=lag))
+            corr = hayashi_yoshida(moved, ticks[b])
+            found.append({"symbol_a": a, "symbol_b": b, "lag_s": lag, "corr": corr})
+    agree(result(name, market), pd.DataFrame(found))
 
 
-def hayashi_yoshida(ts_a, a, ts_b, b):
+def hayashi_yoshida(prices_a, prices_b):
     """Each move of a with that of b over all intervals that it meets."""
+    (ts_a, a), (ts_b, b) = ((p.index, p.to_numpy()) for p in (prices_a, prices_b))
     first = np.searchsorted(ts_b, ts_a[:-1], side="right") - 1  # the last tick at or before
     last = np.searchsorted(ts_b, ts_a[1:], side="left")  # the first one at or behind
     moves = b[last.clip(0, len(b) - 1)] - b[first.clip(0, len(b) - 1)]
@@ -296,5 +297,5 @@ def test_funding_and_basis(name, market):
         fair_price=marks.index_price * (1 + rate * (left / pd.Timedelta(hours=8))),
         carry_bps=10_000 * (premium + rate) - 4,
     )
-    agree(rows_of(name, market), wanted)
+    agree(result(name, market), wanted)
     assert rate.nunique() > 20

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
-import pytest
-from agreement import agree, book, each_symbol, lee_ready, markets, needed, prevailing, rows_of
+import pyarrow as pa
+from agreement import agree, book, each_symbol, lee_ready, markets, needed, prevailing
+from query_tables import result, run
 
 SECOND = pd.Timedelta(seconds=1)
 
@@ -21,7 +22,7 @@ def test_each_trade_meets_the_quote_before_it(name, market):
         quoted_bps=10_000 * (quotes.ask - quotes.bid) / quotes.mid,
         effective_bps=10_000 * 2 * (trades.price - quotes.mid).abs() / quotes.mid,
     )
-    agree(rows_of(name, market), wanted)
+    agree(result(name, market), wanted)
 
 
 @markets("spread_decomposition")
@@ -41,7 +42,7 @@ def test_the_effective_spread_and_its_parts(name, market):
     weights = amount / amount.groupby(trades.symbol).transform("sum")
     wanted = parts.mul(weights, axis=0).groupby(trades.symbol).sum()
     wanted.insert(0, "trades", amount.groupby(trades.symbol).size())
-    found = rows_of(name, market)
+    found = result(name, market)
     agree(found, wanted.reset_index())
     found = found.to_pandas()
     np.testing.assert_allclose(found.effective_bps, found.realised_bps + found.impact_bps, 1e-9)
@@ -58,7 +59,7 @@ def test_markouts_are_moves_of_the_middle(name, market):
         later = prevailing(trades, quotes, later=seconds, exact=True).mid
         later = later.where(trades.ts + seconds * SECOND <= quotes.ts.max())
         wanted[f"markout_{seconds}s"] = 10_000 * side * (later - before.mid) / before.mid
-    agree(rows_of(name, market), wanted)
+    agree(result(name, market), wanted)
 
 
 @markets("vpin")
@@ -68,7 +69,7 @@ def test_vpin_fills_buckets_trade_by_trade(name, market):
     side = lee_ready(trades, prevailing(trades, book(tables["quotes"])))
     rows = trades[["ts", "symbol", "price", "size"]]
     wanted = rows.assign(vpin=vpin(rows.assign(side=side, amount=trades.price * trades["size"])))
-    agree(rows_of(name, market), wanted)
+    agree(result(name, market), wanted)
 
 
 def vpin(trades, bucket=100_000.0, n=20):
@@ -110,7 +111,7 @@ def test_order_flow_imbalance_by_the_four_terms_of_the_paper(name, market):
     wanted["ofi"] = minutes.ofi.sum(min_count=1)
     wanted["mid_change"] = wanted["last"] - wanted["first"]
     wanted = wanted.drop(columns=["first", "last"]).reset_index()
-    agree(rows_of(name, market), wanted, keys=("ts", "symbol"))
+    agree(result(name, market), wanted, keys=("ts", "symbol"))
 
 
 @markets("microprice")
@@ -132,7 +133,7 @@ def test_the_microprice_weighs_with_the_other_side(name, market):
         imbalance=2 * share - 1,
         pressure=pressure,
     )
-    agree(rows_of(name, market), wanted, loose={"edge_bps": 1e-8})
+    agree(result(name, market), wanted, loose={"edge_bps": 1e-8})
 
 
 @markets("imbalance_signal")
@@ -151,13 +152,10 @@ def test_moves_by_class_of_imbalance(name, market):
         went_up=lambda m: np.mean(m > 0),
         went_down=lambda m: np.mean(m < 0),
     )
-    agree(rows_of(name, market), wanted.reset_index())
+    agree(result(name, market), wanted.reset_index())
 
 
 def test_a_trade_at_the_time_of_a_quote_does_not_meet_it():
-    import pyarrow as pa
-    from query_tables import run
-
     ts = pa.array([1_000_000_000, 2_000_000_000], pa.timestamp("ns"))
     quotes = {"ts": ts, "symbol": ["A", "A"], "bid": [1.0, 2.0], "ask": [1.5, 2.5]}
     trades = {"ts": ts[1:], "symbol": ["A"], "price": [1.25], "size": [1.0]}
