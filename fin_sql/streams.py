@@ -13,6 +13,7 @@ from fin_sql.catalog.table import Table
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.exec.order import Order
 from fin_sql.exec.time_windows import DAY_NS
+from fin_sql.sql.arrange import event_times
 from fin_sql.sql.batches import conformed
 from fin_sql.sql.commands import (
     STREAMS,
@@ -188,7 +189,7 @@ class Streams:
             raise SqlError(msg)
         schema = command.plan.schema
         key = self._key(command, schema)
-        time = sorted(t for t in built.times if t in schema.names)
+        time = sorted(event_times(command.plan))
         view: RetainedView | KeyedView
         if built.retracts or key:
             view = KeyedView(schema, key or built.upsert)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fin_sql.columns import Column, Slots, column
-from fin_sql.errors import NotStreamableError
+from fin_sql.errors import KernelError, NotStreamableError
 from fin_sql.exec.calls import Call, Computed, ordered_cells
 from fin_sql.exec.folded import FOLDED, bind
 from fin_sql.exec.keys import Keys, first_rows
@@ -239,7 +239,7 @@ class KernelAggregate(Operator):
         slots = None if picked is None else Slots.of(picked, self.n_groups)
         for call, folded, states in zip(self.calls, self._folded, self._states, strict=True):
             states.reserve(self.n_groups)
-            fields.append((call.name, folded.finish(states.values(n, slots))))
+            fields.append((call.name, self._values_of(call, folded, states, n, slots)))
         if not fields:
             return pa.record_batch({"_": pa.nulls(n)}).select([])
         names, arrays = zip(*fields, strict=True)
@@ -251,6 +251,21 @@ class KernelAggregate(Operator):
         found = pa.concat_arrays(parts) if parts else pa.nulls(0, self._schema.field(name).type)
         self._values[name] = [found]
         return found
+
+    def _values_of(
+        self, call: Call, folded: Folded, states: States, n: int, slots: Slots | None
+    ) -> pa.Array:
+        try:
+            return folded.finish(states.values(n, slots))
+        except KernelError as error:
+            if not folded.standard:
+                raise
+            shown = "".join(f" of '{arg}'" for arg in call.args if not arg.startswith("__"))
+            msg = (
+                f"{call.kernel}{shown}: the total of a group does not fit BIGINT; sum "
+                "CAST(... AS DOUBLE), or CAST(... AS DECIMAL(38, 0))"
+            )
+            raise KernelError(msg, error.row, error.code) from None
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
         msg = "groups cannot be checkpointed yet"

@@ -3,16 +3,17 @@
 As in a window a kernel here sees rows as they are: NULL is a flag beside the value.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    EMIT, Bound, Functions, Kernel, Rows, absorb, cell, loop_fn, state_of, step_fn, value_fn,
+    ABSENT, EMIT, Bound, Functions, Kernel, Rows, absorb, cell, loop_fn, state_of, step_fn,
+    value_fn,
 )
 from fin_sql.exec._frames cimport (
-    THERE, Part, get, join_count, join_first, join_fn, join_integer, join_joint, join_last,
-    join_least, join_most, join_spread, join_sum, lift_count, lift_fn, lift_integer, lift_joint,
-    lift_ordered, lift_row, lift_spread, lift_sum, lift_value, put,
+    THERE, VALUE, Part, get, join_count, join_first, join_fn, join_joint, join_last, join_least,
+    join_most, join_spread, join_sum, lift_count, lift_fn, lift_joint, lift_ordered, lift_row,
+    lift_spread, lift_sum, lift_value, put,
 )
 from fin_sql.exec._values cimport (
     covar_pop, covar_samp, stddev_pop, stddev_samp, value_of_correlation, value_of_count,
@@ -33,6 +34,7 @@ cdef extern from *:
 
 cdef enum:
     MAX_ROW = 5                 # the flag, two values, two order columns
+    TOO_WIDE = -1
 
 
 # ---------------------------------------------------------------- rows into groups
@@ -101,12 +103,38 @@ cdef int avg_value(const void* s, const cell* p, cell* out) noexcept nogil:
     return worth(s, out, value_of_mean, 2)
 
 
+# A sum of integers has 128 bits, so that only a total that does not fit is an error: which rows
+# come first does not matter.
+cdef inline void lift_total(Part* s, const cell* x) noexcept nogil:
+    s.n = x[THERE].i
+    s.v[0].i = x[VALUE].i if s.n else 0
+    s.v[1].i = s.v[0].i >> 63
+
+
+cdef inline void join_total(Part* s, const Part* o) noexcept nogil:
+    cdef uint64_t low = <uint64_t> s.v[0].i + <uint64_t> o.v[0].i
+    s.v[1].i += o.v[1].i + (low < <uint64_t> o.v[0].i)
+    s.v[0].i = <int64_t> low
+    s.n += o.n
+
+
+cdef inline int value_of_total(Part* s, cell* out) noexcept nogil:
+    out[0] = s.v[0]
+    if s.v[1].i != s.v[0].i >> 63:
+        return TOO_WIDE
+    return EMIT if s.n else ABSENT
+
+
 cdef int total_step(void* s, const cell* p, const cell* x, cell* out) noexcept nogil:
-    return fold(s, x, lift_integer, join_integer, 1)
+    return fold(s, x, lift_total, join_total, 2)
 
 
 cdef void total_loop(Rows* r) noexcept nogil:
-    fold_all(r, 2, lift_integer, join_integer, 1)
+    fold_all(r, 2, lift_total, join_total, 2)
+
+
+cdef int total_value(const void* s, const cell* p, cell* out) noexcept nogil:
+    return worth(s, out, value_of_total, 2)
 
 
 cdef int first_known(const void* s, const cell* p, cell* out) noexcept nogil:
@@ -288,6 +316,7 @@ cdef add(str name, int n_args, int64_t size, step_fn step, value_fn value, loop_
         definition=None,
         source="",
         example="",
+        errors={TOO_WIDE: "its total does not fit BIGINT"},
     )
     made.family = "standard"
     made.n_args, made.n_outs = n_args, 1
@@ -302,7 +331,7 @@ cdef int64_t cells(int numbers):
 
 add("count", 1, cells(0), count_step, count_value, count_loop)
 add("sum", 2, cells(2), sum_step, sum_value, sum_loop)
-add("total", 2, cells(1), total_step, first_known, total_loop)
+add("total", 2, cells(2), total_step, total_value, total_loop)
 add("avg", 2, cells(2), sum_step, avg_value, sum_loop)
 add("min", 2, cells(1), min_step, ordered_value, min_loop)
 add("max", 2, cells(1), max_step, ordered_value, max_loop)

@@ -4,7 +4,9 @@ from fin_sql.columns import Slots
 
 class TimeGroups:
     n_slots: int
-    def __new__(cls, width: int = 0, origin: int = 0, slide: int = 0) -> TimeGroups: ...
+    def __new__(
+        cls, width: int = 0, origin: int = 0, slide: int = 0, part: int = 0
+    ) -> TimeGroups: ...
     @property
     def overlapping(self) -> int: ...
     @property

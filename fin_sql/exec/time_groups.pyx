@@ -7,6 +7,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fin_sql.columns cimport Slots
+from fin_sql.errors import KernelError
 
 cdef enum:
     NOWHERE = -1
@@ -15,8 +16,10 @@ cdef enum:
 cdef extern from *:
     """
     #define FIN_SQL_NO_TIME INT64_MIN
+    #define FIN_SQL_MAX_TIME INT64_MAX
     """
     const int64_t NO_TIME "FIN_SQL_NO_TIME"       # of rows whose time is NULL: a window of its own
+    const int64_t MAX_TIME "FIN_SQL_MAX_TIME"
 
 
 cdef struct Group:
@@ -48,9 +51,11 @@ cdef class TimeGroups:
         width: of a window, in units of the time column; 0 where `bounds` are given instead.
         origin: a time at which a window begins.
         slide: a window begins at each multiple of it; `width` where windows do not overlap.
+        part: with `bounds` what is between two of them is cut into windows of this width, the last
+            of which may be shorter.
     """
 
-    cdef int64_t width, origin, slide
+    cdef int64_t width, origin, slide, part
     cdef int64_t* bounds        # ascending starts, and the end of the last window
     cdef Py_ssize_t n_bounds
     cdef Group* table           # NULL until a window is looked up
@@ -63,8 +68,8 @@ cdef class TimeGroups:
     cdef Py_ssize_t capacity
     cdef readonly Py_ssize_t n_slots
 
-    def __cinit__(self, int64_t width=0, int64_t origin=0, int64_t slide=0):
-        self.width, self.origin = width, origin
+    def __cinit__(self, int64_t width=0, int64_t origin=0, int64_t slide=0, int64_t part=0):
+        self.width, self.origin, self.part = width, origin, part
         self.slide = slide or width
 
     def __dealloc__(self):
@@ -84,7 +89,8 @@ cdef class TimeGroups:
     def bytes_held(self):
         """Bytes of the table and of the slots."""
         cdef Py_ssize_t table = (self.mask + 1) * sizeof(Group) if self.table != NULL else 0
-        return table + self.capacity * 20 + self.n_recent * sizeof(Recent)
+        cdef Py_ssize_t recent = self.n_recent * sizeof(Recent)
+        return table + recent + self.capacity * 20 + self.n_bounds * sizeof(int64_t)
 
     def within(self, object bounds):
         """Take the starts of windows, and the end of the last one: an int64 Arrow array.
@@ -163,7 +169,7 @@ cdef class TimeGroups:
         self.n_slots += 1
         return slot
 
-    cdef int window(self, int64_t t, Recent* found) noexcept nogil:
+    cdef int window(self, int64_t t, Recent* found) except -1 nogil:
         """The window of a time: the last one that has begun."""
         cdef Py_ssize_t low = 0, high = self.n_bounds - 1, middle
         if t == NO_TIME:
@@ -172,6 +178,8 @@ cdef class TimeGroups:
         if self.slide:
             found.start = floored(t, self.slide, self.origin)
             found.end = found.start + self.slide
+            if not found.start <= t < found.end:
+                self.refuse(t)
             return 0
         while low + 1 < high:
             middle = (low + high) >> 1
@@ -181,7 +189,14 @@ cdef class TimeGroups:
                 high = middle
         found.start = self.bounds[low]
         found.end = self.bounds[low + 1]
+        if self.part:
+            found.start += (t - found.start) // self.part * self.part
+            found.end = min(found.end, found.start + self.part)
         return 0
+
+    cdef int refuse(self, int64_t t) except -1 nogil:
+        with gil:
+            raise KernelError(f"the window of a time must begin and end within 64 bits; was {t}")
 
     cdef int meet(self, Slots keys) except -1:
         """Make room for what is recent of each key."""
@@ -245,6 +260,8 @@ cdef class TimeGroups:
                 start = last.start
                 if t[i] != NO_TIME:     # from the first of its windows that has not ended
                     start -= (self.width - 1 - (t[i] - start)) // self.slide * self.slide
+                    if start > t[i] or t[i] > MAX_TIME - self.width:
+                        self.refuse(t[i])
                 while start <= t[i]:
                     out[made] = self.find(key, start,
                                           NO_TIME if t[i] == NO_TIME else start + self.width)

@@ -10,14 +10,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fin_sql.errors import SqlError
+from fin_sql.errors import KernelError, SqlError
 from fin_sql.exec.time_groups import TimeGroups
 
 DAY_NS = 86_400_000_000_000
-QUARTER_NS = 900_000_000_000  # all zones are whole quarters of an hour away from UTC
+QUARTER_NS = 900_000_000_000  # since 1980 all zones are whole ones of these away from UTC
 STEP = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 NO_TIME = -(2**63)
 MONDAY = date(1970, 1, 5)
+# Dates are counted by Python's calendar; the longest window fits in at both ends.
+FIRST_NS = (date(101, 1, 1) - date(1970, 1, 1)).days * DAY_NS
+LAST_NS = (date(9899, 1, 1) - date(1970, 1, 1)).days * DAY_NS
+MOST_DAYS, MOST_MONTHS = 36_500, 1_200
 MOST_WINDOWS = 100_000  # of HOP, at one time
 
 
@@ -74,6 +78,8 @@ def checked(window: TimeWindow, unit: str = "ns") -> TimeWindow:
     if bool(window.width_ns) + bool(window.days) + bool(window.months) > 1:
         msg = "a window is so many months, or days, or a time within a day; was more than one"
         raise SqlError(msg)
+    if window.days > MOST_DAYS or window.months > MOST_MONTHS:
+        raise SqlError("a window is no longer than a hundred years")
     if window.slide_ns and (window.days or window.months or window.zone):
         raise SqlError("HOP counts in hours or less and takes no zone; write TUMBLE for days")
     if window.slide_ns > window.width_ns:
@@ -104,11 +110,11 @@ class Timeline:
 
     def __init__(self, window: TimeWindow | None, kind: pa.DataType) -> None:
         self.window = window
-        self.step = STEP[kind.unit]
+        self.unit, self.step = kind.unit, STEP[kind.unit]
         self._bounds: list[int] = []
         fixed = (1, 0) if window is None else window.fixed_ns
         if fixed is None:
-            self.groups = TimeGroups()
+            self.groups = TimeGroups(part=window.width_ns // self.step if window else 0)
             return
         slide = window.slide_ns if window else 0
         width, origin = fixed
@@ -143,16 +149,27 @@ class Timeline:
         known = self._bounds
         if known and known[0] <= low and high < known[-1]:
             return
-        low, high = min([low, *known[:1]]), max([high, *known[-1:]])
-        self._bounds = [ns // self.step for ns in starts(window, low * self.step, high * self.step)]
+        for time in (low, high):
+            if not FIRST_NS <= time * self.step <= LAST_NS:
+                msg = (
+                    f"windows of days and months over '{window.time}' need times of the years 101 "
+                    f"to 9898, was {time} {self.unit} since 1970"
+                )
+                raise KernelError(msg)
+        if known:  # as much again, so that batches that go on in time do not count each day anew
+            more = known[-1] - known[0]
+            low = known[0] if low >= known[0] else low - more
+            high = known[-1] if high < known[-1] else high + more
+        first, last = max(low * self.step, FIRST_NS), min(high * self.step, LAST_NS)
+        self._bounds = [ns // self.step for ns in starts(window, first, last)]
         self.groups.within(pa.array(self._bounds, pa.int64()))
 
 
 def starts(window: TimeWindow, low_ns: int, high_ns: int) -> list[int]:
-    """Starts of the windows that hold two times and all between, and the end of the last one.
+    """Starts of months or days, and what is between two times lies between the first and the last.
 
-    Windows within a day begin at its midnight; where a clock is set back or forward, the last one
-    of the day ends at the next midnight all the same.
+    Windows within a day are counted from its first moment; where a clock is set back or forward,
+    the last one of the day ends with it all the same.
     """
     zone = ZoneInfo(window.zone or "UTC")
     day = _day_before(low_ns, zone)
@@ -162,22 +179,14 @@ def starts(window: TimeWindow, low_ns: int, high_ns: int) -> list[int]:
         while not found or found[-1] <= high_ns:
             found.append(_midnight(date(month // 12, month % 12 + 1, 1), zone))
             month += window.months
-    elif window.days:
-        anchor = MONDAY if window.days % 7 == 0 else date(1970, 1, 1)
-        day -= timedelta(days=(day - anchor).days % window.days)
+    else:
+        days = window.days or 1
+        anchor = MONDAY if days % 7 == 0 else date(1970, 1, 1)
+        day -= timedelta(days=(day - anchor).days % days)
         while not found or found[-1] <= high_ns:
             found.append(_midnight(day, zone))
-            day += timedelta(days=window.days)
-    else:
-        at = _midnight(day, zone)
-        while not found or found[-1] <= high_ns:
-            day += timedelta(days=1)
-            following = _midnight(day, zone)
-            found += range(at, following, window.width_ns)
-            at = following
-        found.append(at)
-    first = max(0, bisect_right(found, low_ns) - 1)
-    return found[first:]
+            day += timedelta(days=days)
+    return found[max(0, bisect_right(found, low_ns) - 1) :]
 
 
 def _day_before(ns: int, zone: ZoneInfo) -> date:

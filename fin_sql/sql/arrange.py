@@ -8,7 +8,9 @@ from typing import Any
 from fin_sql.exec.asof import Loop
 from fin_sql.exec.order import Verdict
 from fin_sql.sql.plan import (
+    Aggregate,
     AsofJoin,
+    Concat,
     Filter,
     KernelWindow,
     Limit,
@@ -137,3 +139,30 @@ def join_plan(node: AsofJoin, layouts: Any) -> JoinPlan:
 def window_lie(node: KernelWindow, layouts: Any) -> Lie:
     """How the input of a window lies."""
     return lie(node.input, node.partition_by, node.order_by, layouts)
+
+
+def endless(node: Node) -> bool:
+    """Whether a plan reads a table that never ends."""
+    if isinstance(node, Scan):
+        return getattr(node.table.source, "event_time", None) is not None
+    return any(endless(part) for part in node.inputs)
+
+
+def event_times(node: Node) -> frozenset[str]:
+    """The columns of an endless plan that hold the event time, in whose order its rows come."""
+    if isinstance(node, Scan):
+        time = getattr(node.table.source, "event_time", None)
+        return frozenset(flat for name, flat in node.columns if name == time)
+    if isinstance(node, Concat):
+        shared: set[str] = set(node.schema.names)
+        for part in node.parts:
+            places = map(part.schema.names.index, event_times(part))
+            shared &= {node.schema.names[k] for k in places}
+        return frozenset(shared)
+    below = event_times(node.inputs[0]) if node.inputs else frozenset()
+    if isinstance(node, Project):
+        return frozenset(o.name for o in node.outputs if o.bare and o.uses[0] in below)
+    if isinstance(node, Aggregate):
+        windowed = node.window is not None and node.window.time in below
+        return frozenset({"window_start"}) if windowed else frozenset()
+    return below & frozenset(node.schema.names)

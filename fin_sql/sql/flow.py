@@ -16,7 +16,7 @@ from fin_sql.exec.closing import ClosingAggregate, UpsertAggregate
 from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.exec.order import Piece
 from fin_sql.exec.windows import KernelWindow as WindowOperator
-from fin_sql.sql.arrange import origin
+from fin_sql.sql.arrange import endless, event_times, origin
 from fin_sql.sql.batches import (
     batch_of,
     conformed,
@@ -54,13 +54,11 @@ class Built:
 
     Args:
         stage: gives its rows.
-        times: columns that hold the event time; rows come in the order of it.
         upsert: the columns of a row's key, where later rows take the place of earlier ones.
         retracts: whether rows may take the place of others.
     """
 
     stage: Stage
-    times: frozenset[str]
     upsert: tuple[str, ...] = ()
     retracts: bool = False
 
@@ -118,12 +116,10 @@ class Flow:
     def _scan(self, node: Scan) -> Built:
         rows = Rows(node.columns)
         self.inputs.append((node.table, rows))
-        time = node.table.source.event_time
-        times = frozenset(flat for name, flat in node.columns if name == time)
         key = getattr(node.table.source, "key", ())
         flats = {name: flat for name, flat in node.columns}
         upsert = tuple(flats.get(name, name) for name in key)
-        return Built(rows, times, upsert, bool(key))
+        return Built(rows, upsert, bool(key))
 
     def _project(self, node: Project) -> Built:
         below = self.build(node.input)
@@ -146,7 +142,6 @@ class Flow:
         for output in outputs:
             if output.bare:
                 renamed.setdefault(output.uses[0], output.name)
-        times = frozenset(o.name for o in outputs if o.bare and o.uses[0] in below.times)
         upsert = tuple(renamed[name] for name in below.upsert if name in renamed)
         if below.retracts and len(upsert) < len(below.upsert):
             missing = ", ".join(sorted(set(below.upsert) - set(renamed)))
@@ -154,7 +149,7 @@ class Flow:
                 f"a view of a GROUP BY must keep its keys: {missing} is missing in the SELECT list"
             )
             raise NotStreamableError(msg)
-        return self._next(below, Each(change), times, upsert)
+        return self._next(below, Each(change), upsert)
 
     def _filter(self, node: Filter) -> Built:
         below = self.build(node.input)
@@ -169,7 +164,7 @@ class Flow:
                 return batch
             return filtered(batch, mask) if mask.true_count else None
 
-        return self._next(below, Each(change), below.times, below.upsert)
+        return self._next(below, Each(change), below.upsert)
 
     def _fragment(self, node: Node, items: Sequence[tuple[str, Any]], uses: Sequence[Any]) -> Any:
         used = tuple(dict.fromkeys(name for o in uses for name in o.uses))
@@ -179,11 +174,9 @@ class Flow:
             pa.schema(fields), items, params_in(text, self.params)
         ), used
 
-    def _next(
-        self, below: Built, stage: Stage, times: frozenset[str], upsert: tuple[str, ...] = ()
-    ) -> Built:
+    def _next(self, below: Built, stage: Stage, upsert: tuple[str, ...] = ()) -> Built:
         below.stage.feeds(stage)
-        return Built(stage, times, upsert, below.retracts)
+        return Built(stage, upsert, below.retracts)
 
     def _repeatable(self, sql: str) -> None:
         found = mentioned(sql) & NOT_REPEATED if sql else set()
@@ -209,8 +202,7 @@ class Flow:
         left = self.build(node.left)
         if left.retracts:
             self._refuse_upsert("ASOF JOIN")
-        if node.on[0] not in left.times:
-            self._refuse_time("ASOF JOIN", node.on[0], left.times)
+        self._by_time("ASOF JOIN", node.on[0], node.left)
         forward = node.direction in ("<=", "<", "nearest")
         bounded = not endless(node.right)
         if forward and node.tolerance_ns is None and not bounded:
@@ -244,14 +236,13 @@ class Flow:
             stage.advance(1, END)
         else:
             self._right_side(node, stage, columns)
-        return Built(stage, left.times & set(node.keep))
+        return Built(stage)
 
     def _right_side(self, node: AsofJoin, stage: Stage, columns: Sequence[str]) -> None:
         right = self.build(node.right)
         if right.retracts:
             self._refuse_upsert("ASOF JOIN")
-        if node.on[1] not in right.times:
-            self._refuse_time("ASOF JOIN", node.on[1], right.times)
+        self._by_time("ASOF JOIN", node.on[1], node.right)
         below = right.stage
         if len(columns) > 1:
             below = Sorted(columns, lambda batches: joined(batches, batches[0].schema))
@@ -259,17 +250,22 @@ class Flow:
             self.stages.append(below)
         below.feeds(stage, 1)
 
-    def _refuse_time(self, what: str, column: str, times: frozenset[str]) -> None:
-        known = ", ".join(sorted(times)) or "none: it must be in the SELECT list below"
-        msg = f"{what} over an endless table goes by its event time, was '{column}'; it has {known}"
-        raise NotStreamableError(msg)
+    def _by_time(self, what: str, column: str, rows: Node) -> None:
+        """Check that something goes by the event time of its rows."""
+        times = event_times(rows)
+        if column not in times:
+            known = ", ".join(sorted(times)) or "none: it must be in the SELECT list below"
+            msg = (
+                f"{what} over an endless table goes by its event time, was '{column}'; it has "
+                f"{known}"
+            )
+            raise NotStreamableError(msg)
 
     def _window(self, node: KernelWindow) -> Built:
         below = self.build(node.input)
         if below.retracts:
             self._refuse_upsert("OVER")
-        if not node.order_by or node.order_by[0] not in below.times:
-            self._refuse_time("OVER (... ORDER BY ts)", (*node.order_by, "")[0], below.times)
+        self._by_time("OVER (... ORDER BY ts)", (*node.order_by, "")[0], node.input)
         schema = node.input.schema
         operator = WindowOperator(
             node.calls, schema, node.partition_by, node.order_by, cancel=self.cancel,
@@ -285,7 +281,7 @@ class Flow:
         if together:
             stage = Windowed(operator, prepare, node.order_by, lambda b: joined(b, b[0].schema))
         below.stage.feeds(stage)
-        return Built(stage, below.times)
+        return Built(stage)
 
     def _aggregate(self, node: Aggregate) -> Built:
         below = self.build(node.input)
@@ -307,26 +303,22 @@ class Flow:
             operator = UpsertAggregate(node.calls, schema, node.keys, None, **options)
             stage = Operated(operator, (prepare,))
             below.stage.feeds(stage)
-            return Built(stage, frozenset(), node.keys, True)
-        if node.window.time not in below.times:
-            self._refuse_time("TUMBLE or HOP", node.window.time, below.times)
+            return Built(stage, node.keys, True)
+        self._by_time("TUMBLE or HOP", node.window.time, node.input)
         closing = ClosingAggregate(node.calls, schema, node.keys, node.window, **options)
         stage = Operated(closing, (prepare,))
         below.stage.feeds(stage)
-        return Built(stage, frozenset({"window_start"}))
+        return Built(stage)
 
     def _concat(self, node: Concat) -> Built:
         parts = [self.build(part) for part in node.parts]
         if any(part.retracts for part in parts):
             self._refuse_upsert("UNION ALL")
-        shared = None
-        for part, built in zip(node.parts, parts, strict=True):
-            names = {node.schema.names[part.schema.names.index(t)] for t in built.times}
-            shared = names if shared is None else shared & names
-        if not shared:
+        times = event_times(node)
+        if not times:
             msg = "UNION ALL of endless tables needs their event times in one column of each"
             raise NotStreamableError(msg)
-        time = sorted(shared)[0]
+        time = min(times)
 
         def conform(batch: pa.RecordBatch) -> pa.RecordBatch:
             return conformed(
@@ -336,7 +328,7 @@ class Flow:
         merged = Merged(len(parts), time, node.schema, conform)
         for k, built in enumerate(parts):
             built.stage.feeds(merged, k)
-        return Built(merged, frozenset(shared))
+        return Built(merged)
 
     # ------------------------------------------------------------ refused, or per batch
 
@@ -361,7 +353,7 @@ class Flow:
         stage = lookup_of(self, node)
         if stage is None:
             raise NotStreamableError(self._cannot(node))
-        return self._next(below, stage, below.times & set(node.schema.names))
+        return self._next(below, stage)
 
     def _cannot(self, node: Relational) -> str:
         words = " ".join(node.sql.split())
@@ -371,10 +363,3 @@ class Flow:
             "windows with an ORDER BY of the event time, GROUP BY and UNION ALL; this part of it "
             f"needs all rows at once: {shown}"
         )
-
-
-def endless(node: Node) -> bool:
-    """Whether a plan reads a table that never ends."""
-    if isinstance(node, Scan):
-        return getattr(node.table.source, "event_time", None) is not None
-    return any(endless(part) for part in node.inputs)

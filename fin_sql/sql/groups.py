@@ -226,6 +226,8 @@ class Groups:
                 self.text.fail("a time zone is a text, such as 'America/New_York'", *site.args[2])
         if hop and (slide[0] or months):
             self.text.fail("HOP takes no months: they are not equally long", *site.span)
+        if hop and not any(slide):
+            self.text.fail("HOP(ts, slide, size): slide must be longer than nothing", *site.span)
         name = self.time.column or "__time"
         found = TimeWindow(name, width, slide[1] * DAY_NS + slide[2], days, months, zone)
         try:

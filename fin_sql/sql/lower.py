@@ -22,7 +22,7 @@ from fin_sql.exec.fragment import Evaluator, RowFragment, params_in
 from fin_sql.exec.order import Piece, Verdict
 from fin_sql.exec.spool import Spool
 from fin_sql.exec.ties import whole_ties
-from fin_sql.sql.arrange import join_plan, window_lie
+from fin_sql.sql.arrange import endless, event_times, join_plan, window_lie
 from fin_sql.sql.batches import (
     Batches,
     batch_of,
@@ -53,6 +53,8 @@ from fin_sql.sql.plan import (
     Scan,
 )
 from fin_sql.states import Cancel
+from fin_sql.stream.intake import END, NEVER
+from fin_sql.stream.stages import Collector, Merged, times_ns
 
 # Batches are as large as memory allows: each call loads the states of its keys once a batch.
 BATCH_BYTES = 64 << 20
@@ -189,11 +191,38 @@ class Run:
                     return
 
     def concat(self, node: Concat) -> Batches:
-        """One input after the other."""
+        """One input after the other; those that never end are merged by their event time."""
+        times = event_times(node) if endless(node) else None
+        if times:
+            yield from self._merged(node, min(times))
+            return
         for part in node.parts:
-            for batch in self.stream(part):
-                batch = conformed(batch, part.schema)
-                yield batch_of(batch.columns, node.schema.names, batch.num_rows)
+            yield from self._renamed(part, node)
+
+    def _merged(self, node: Concat, time: str) -> Batches:
+        """The rows of all inputs, each in the order of event time, in that order."""
+        streams = [self._renamed(part, node) for part in node.parts]
+        ready: list[pa.RecordBatch] = []
+        stage = Merged(len(streams), time, node.schema, lambda batch: batch)
+        stage.feeds(Collector(ready.append, lambda batch: batch))
+        reached = [NEVER] * len(streams)
+        while min(reached) < END:
+            k = reached.index(min(reached))
+            batch = next(streams[k], None)
+            if batch is None:
+                reached[k] = END
+            elif batch.num_rows:
+                stage.rows(k, batch)
+                reached[k] = times_ns(batch[time])[-1] - 1  # more rows of that time may follow
+            stage.advance(k, reached[k])
+            yield from ready
+            ready.clear()
+
+    def _renamed(self, part: Node, node: Concat) -> Batches:
+        """The rows of a part under the names of the whole."""
+        for batch in self.stream(part):
+            batch = conformed(batch, part.schema)
+            yield batch_of(batch.columns, node.schema.names, batch.num_rows)
 
     # ------------------------------------------------------------ our operators
 

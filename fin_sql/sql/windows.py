@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -115,6 +115,8 @@ class Windows:
                 self.text.fail(f"{kernel.spec.who} takes no OVER", *site.span)
             call = kernel_call(self.text, site, self.constant)
             spans, params = call.args, call.params
+            if site.over is None and kernel.spec.shape == "window":
+                window = replace(window, frame=None)  # that is of the function around it
             self._fits_a_kernel(kernel.spec, site, window)
             ours = kernel.spec.shape == "window" or not window.frame
         else:
@@ -130,13 +132,13 @@ class Windows:
             for a in spans
             if isinstance(a, str) or self.text.written(*a) != "*"
         )
-        rewriter.over = around
         parts = [*args, *window.partition, *(term.written for term in window.order)]
         level = 1 + max((self._level(c) for part in parts for c in part.uses), default=0)
         if ours and kernel is None:
             ours = self._supported(name, args, params, frame, site.ignore_nulls)
             ours = ours and self._in_range(frame, window)
         sql = "" if ours else self._foreign(site, window, rewriter)
+        rewriter.over = around
         key = (name, tuple(a.sql for a in args), tuple(sorted(params.items(), key=str)), sql,
                tuple(p.sql for p in window.partition), tuple(t.words for t in window.order), frame,
                site.ignore_nulls)  # fmt: skip

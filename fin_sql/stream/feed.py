@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from fin_sql.stream.intake import NEVER, Intake, Released
 from fin_sql.stream.source import Polled, StreamSource
@@ -64,11 +65,16 @@ class Feed:
             )
             self._thread.start()
 
-    def _look(self) -> None:
-        """Note what the source says of itself; the reading thread does."""
-        self._partitions = tuple(self.source.partitions())
-        self._over = tuple(filter(self.source.ended, self._partitions))
-        self.lag = self.source.lag()
+    def _look(self, found: Sequence[Polled] = ()) -> None:
+        """Note what the source gave and what it says of itself, as one."""
+        partitions = tuple(self.source.partitions())
+        over = tuple(filter(self.source.ended, partitions))
+        lag = self.source.lag()
+        with self._room:
+            self._partitions, self._over, self.lag = partitions, over, lag
+            self._queue.extend(found)
+            self._bytes += sum(p.rows.nbytes for p in found)
+            self._read_all = self.bounded and len(over) == len(partitions)
 
     def _begin(self, now: int) -> None:
         """Wait for the partitions that are there now."""
@@ -90,14 +96,8 @@ class Feed:
 
     def _poll(self, timeout_ns: int) -> None:
         found = [prepared(self.table, p) for p in self.source.poll(MAX_MESSAGES, timeout_ns)]
-        self._look()
-        if found:
-            with self._room:
-                self._queue.extend(found)
-                self._bytes += sum(p.rows.nbytes for p in found)
-            self.wake.set()
-        elif self.bounded and len(self._over) == len(self._partitions):
-            self._read_all = True
+        self._look(found)
+        if found or self._read_all:
             self.wake.set()
 
     def take(self) -> Released | None:
@@ -115,17 +115,17 @@ class Feed:
             found = list(self._queue)
             self._queue.clear()
             self._bytes = 0
-            read_all, over = self._read_all, self._over
+            over = self._over
             self._room.notify_all()
         for polled in found:
             self.intake.take(polled, now)
         self._begin(now)
-        if self.bounded and read_all:
-            for number in self._partitions:
+        for number in over:
+            if self.bounded:
                 self.intake.end(number)
-        elif not self.bounded:
-            for number in over:
+            else:
                 self.intake.rest(number)
+        if not self.bounded:
             self.intake.note_idle(now)
         return self.intake.release()
 

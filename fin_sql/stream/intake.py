@@ -105,7 +105,7 @@ class Intake:
         self.watermark = NEVER
         self._step = STEP[schema.field(time.column).type.unit]
         self._partitions: dict[int, _Partition] = {}
-        self._waiting = 0
+        self._waiting = self._bytes = 0
         self._arrived = 0
         self._fresh: list[pa.RecordBatch] = []  # of order = 'arrival'
 
@@ -155,7 +155,7 @@ class Intake:
         counts.rows += rows.num_rows
         if self.time.arrival:
             self._fresh.append(rows)
-            self._waiting += rows.num_rows
+            self._hold(rows)
             return
         ns = rows[self.time.column].view(pa.int64()).to_numpy() * self._step
         before = np.maximum.accumulate(np.concatenate(([partition.latest], ns)))
@@ -174,7 +174,11 @@ class Intake:
         if rows.num_rows:
             partition.batches.append(rows)
             partition.times.append(ns)
-            self._waiting += rows.num_rows
+            self._hold(rows)
+
+    def _hold(self, rows: pa.RecordBatch) -> None:
+        self._waiting += rows.num_rows
+        self._bytes += rows.nbytes
 
     def _letter(
         self,
@@ -260,7 +264,7 @@ class Intake:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return None
-        self._waiting = 0
+        self._waiting = self._bytes = 0
         rows = joined(fresh, self.schema)
         self.counts.released += rows.num_rows
         return Released(rows, NEVER, self._arrived)
@@ -270,6 +274,7 @@ class Intake:
         if not batches:
             return _nothing(self.schema)
         rows = joined(batches, self.schema)
+        self._bytes -= self._bytes * rows.num_rows // max(self._waiting, 1)
         self._waiting -= rows.num_rows
         self.counts.released += rows.num_rows
         ns = np.concatenate(times)
@@ -285,9 +290,8 @@ class Intake:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the rows that wait."""
-        parts: list[int] = [b.nbytes for p in self._partitions.values() for b in p.batches]
-        return sum(parts) + sum(b.nbytes for b in self._fresh)
+        """About how many bytes the rows that wait have."""
+        return self._bytes
 
 
 def joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

@@ -255,7 +255,7 @@ class Merged(Stage):
         for k, batches in enumerate(self._held):
             left: list[pa.RecordBatch] = []
             for batch in batches:
-                times = _ns(batch[self._time])
+                times = times_ns(batch[self._time])
                 mask = times <= reached
                 if mask.all():
                     ready.append(batch)
@@ -268,7 +268,7 @@ class Merged(Stage):
             self._held[k] = left
         if ready:
             rows = pa.concat_batches(ready) if len(ready) > 1 else ready[0]
-            order = _ns(rows[self._time]).argsort(kind="stable")
+            order = times_ns(rows[self._time]).argsort(kind="stable")
             self.give(rows.take(pa.array(order)))
         self.reach(reached)
 
@@ -299,7 +299,8 @@ class Collector:
             self._reached(watermark)
 
 
-def _ns(array: pa.Array) -> npt.NDArray[np.int64]:
+def times_ns(array: pa.Array) -> npt.NDArray[np.int64]:
+    """Times as integers in ns."""
     step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[array.type.unit]
     found: npt.NDArray[np.int64] = array.view(pa.int64()).to_numpy() * step
     return found

@@ -54,9 +54,9 @@ def compare(title, ways, name, **names):
     show(title, ("", "seconds", "x fin_sql", "peak MB"), rows, f"peers_{name}")
 
 
-def table(rows, seed, columns, keys=KEYS, tied=False):
+def table(rows, seed, columns, keys=KEYS, tied=False, span=None):
     rng = np.random.default_rng(seed)
-    times = np.sort(rng.integers(0, rows // 2 if tied else 10 * ROWS, rows))
+    times = np.sort(rng.integers(0, rows // 2 if tied else span or 10 * ROWS, rows))
     codes = pa.array(rng.integers(0, keys, rows), pa.int32())
     names = pa.array([f"S{i:04}" for i in range(keys)])
     return pa.table(
@@ -73,7 +73,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peers")
 
     def written(name, rows, seed, columns, **options):
-        path = folder / f"{name}_{rows}.parquet"
+        path = folder / f"{name}_{rows}_{options.get('span', 0)}.parquet"
         if not path.exists():
             pq.write_table(table(rows, seed, columns, **options), path, row_group_size=1 << 20)
         return str(path)
@@ -315,6 +315,70 @@ def test_asof_on_other_layouts(files, layout, declared):
     }
     title = f"ASOF, {ROWS:,} x {ROWS:,} rows in order of {layout}, {order_words(declared)}"
     compare(title, ways, f"asof_{layout[0]}", **names, **OPEN)
+
+
+BARS = {
+    "fin_sql": """
+import fin_sql
+ctx = fin_sql.connect()
+ctx.register_parquet("t", "@T@", @order@)
+query = '''SELECT symbol, window_start, first_value(price) AS open, max(price) AS high,
+  min(price) AS low, last_value(price) AS close, sum(size) AS volume, vwap(price, size) AS vwap
+  FROM t GROUP BY symbol, TUMBLE(ts, INTERVAL '@every@')'''
+def run():
+    import pyarrow.compute as pc
+    found = ctx.sql(query).to_arrow()
+    return pc.sum(found["vwap"]).as_py() + pc.sum(found["close"]).as_py()
+""",
+    "Polars": """
+import polars as pl
+p, size = pl.col("price"), pl.col("size")
+def run():
+    frame = pl.scan_parquet("@T@")
+    found = frame.group_by("symbol", pl.col("ts").dt.truncate("@polars_every@")).agg(
+        open=p.first(), high=p.max(), low=p.min(), close=p.last(), volume=size.sum(),
+        vwap=(p * size).sum() / size.sum()).collect(engine="@engine@")
+    return found["vwap"].sum() + found["close"].sum()
+""",
+    "DuckDB": """
+import duckdb
+query = '''SELECT symbol, time_bucket(INTERVAL '@every@', ts) AS w, first(price) AS open,
+  max(price) AS high, min(price) AS low, last(price) AS close, sum(size) AS volume,
+  sum(price * size) / sum(size) AS vwap FROM '@T@' GROUP BY ALL'''
+def run():
+    duckdb.sql(query).to_arrow_table()  # its first and last are those of any thread
+""",
+}
+
+
+@pytest.mark.parametrize("layout", ["time", "symbol, time"])
+def test_bars_by_symbol_and_minute(files, layout):
+    """A thousand symbols over a day: some 360 000 bars."""
+    path = laid_out(files("trades", ROWS, 1, ["price", "size"], span=6 * 3_600 * 10**9), layout)
+    ways = {
+        "fin_sql": BARS["fin_sql"],
+        "Polars": BARS["Polars"].replace("@engine@", "auto"),
+        "Polars, streaming": BARS["Polars"].replace("@engine@", "streaming"),
+        "DuckDB": BARS["DuckDB"],
+    }
+    names = {"T": path, "order": f"order_by={ORDERS[layout]}", "every": "1 minute"}
+    title = f"VWAP, OHLC and volume by symbol and minute, {ROWS:,} rows in order of {layout}"
+    compare(title, ways, f"bars_{layout[0]}", **names, polars_every="1m")
+
+
+@pytest.mark.parametrize("keys", [100, 10_000, 1_000_000])
+def test_growth_with_groups(files, keys):
+    path = files(f"trades_g{keys}", ROWS, 1, ["price", "size"], keys=keys)
+    code = BARS["fin_sql"].replace(
+        "GROUP BY symbol, TUMBLE(ts, INTERVAL '@every@')", "GROUP BY symbol"
+    )
+    other = BARS["Polars"].replace(', pl.col("ts").dt.truncate("@polars_every@")', "")
+    ways = {
+        "fin_sql": code.replace("window_start, ", ""),
+        "Polars, streaming": other.replace("@engine@", "streaming"),
+    }
+    title = f"The same by symbol alone, {ROWS:,} rows, {keys:,} groups"
+    compare(title, ways, f"groups_{keys}", T=path, order='order_by="ts"')
 
 
 def order_words(declared):

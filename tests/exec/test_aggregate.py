@@ -6,6 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import fin_sql
@@ -279,3 +280,69 @@ def test_a_row_that_a_kernel_refuses_is_an_error(threads):
     with pytest.raises((KernelError, fin_sql.FinSqlError), match="vwap"):
         calls = [Call("vwap", ("x", "x"), "vwap"), Call("count", (), "n")]
         aggregate([batch], ("key",), None, calls, threads=threads)
+
+
+def laid_out(table, folder):
+    """The same rows in several orders and files, each of which keeps the order of a key."""
+    by_key = table.sort_by([("key", "ascending"), ("row", "ascending")])
+    (folder / "files").mkdir()
+    for k, begin in enumerate(range(0, table.num_rows, 400)):
+        part = table.slice(begin, 400)
+        pq.write_table(part, folder / "files" / f"part-{k}.parquet", row_group_size=100)
+    for key in pc.unique(table["key"]).to_pylist():
+        place = folder / "hive" / f"key={key}"
+        place.mkdir(parents=True)
+        chosen = table.filter(pc.equal(table["key"], key)).drop_columns("key")
+        pq.write_table(chosen, place / "rows.parquet", row_group_size=70)
+    chunks = pa.concat_tables([by_key.slice(i, 33) for i in range(0, table.num_rows, 33)])
+    return {
+        "time": lambda ctx: ctx.register("t", table),
+        "key": lambda ctx: ctx.register("t", by_key),
+        "chunks": lambda ctx: ctx.register("t", chunks),
+        "declared": lambda ctx: ctx.register("t", by_key, order_by=("key", "row")),
+        "files": lambda ctx: ctx.register_parquet("t", str(folder / "files")),
+        "hive": lambda ctx: ctx.register_parquet("t", str(folder / "hive")),
+    }
+
+
+SQL = """SELECT key, {window} sum(x), avg(y), stddev(x), corr(x, y), first_value(y), last_value(x),
+    last_value(x ORDER BY y), min(x), sum(size), sum(x) FILTER (WHERE side > 0), vwap(x, size),
+    ohlc(x, ts), twap(x, ts), bipower_var_agg(y, ts), median(x), array_agg(row), regr_slope(x, y)
+    FROM t GROUP BY key {by} ORDER BY key {by}"""
+
+
+@pytest.mark.parametrize(
+    ("window", "by"), [("", ""), ("window_start,", ", TUMBLE(ts, INTERVAL '5' MINUTE)")]
+)
+def test_the_layout_of_the_rows_leaves_the_bits_of_each_group(tmp_path, window, by):
+    table = pa.Table.from_batches([rows(seed=21)]).filter(pc.field("key").is_valid())
+    table = table.append_column("row", pa.array(range(table.num_rows)))
+    wanted = None
+    for name, register in laid_out(table, tmp_path).items():
+        for threads in (1, 2):
+            ctx = fin_sql.connect(threads=threads)
+            register(ctx)
+            found = ctx.sql(SQL.format(window=window, by=by)).to_arrow().combine_chunks()
+            wanted = found if wanted is None else wanted
+            for column in wanted.column_names:
+                left, right = found[column].chunk(0), wanted[column].chunk(0)
+                assert_same_bits(left, right, f"{column}, {name}, {threads} threads")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_very_many_groups(threads):
+    rng, n = np.random.default_rng(9), 400_000
+    key = rng.integers(0, 150_000, n)
+    x = np.round(rng.normal(size=n), 3)
+    batch = pa.record_batch({"key": key, "text": pa.array(key).cast(pa.string()), "x": x})
+    calls = [Call("sum", ("x",), "sum"), Call("vwap", ("x", "x"), "v"), Call("count", (), "n")]
+    pieces = cut(batch, rng, 20)
+    for name in ("key", "text"):
+        found = aggregate(pieces, (name,), None, calls, threads=threads)
+        order = pc.index_in(found["key" if name == "key" else "text"], pc.unique(batch[name]))
+        assert order.to_pylist() == list(range(len(set(key.tolist()))))
+        keys = np.array(found[name].cast(pa.int64()))
+        np.testing.assert_array_equal(np.array(found["n"]), np.bincount(key)[keys])
+        np.testing.assert_allclose(
+            np.array(found["sum"]), np.bincount(key, x)[keys], rtol=0, atol=1e-9
+        )

@@ -1,13 +1,17 @@
 """GROUP BY in our own operator: values against DuckDB and pandas, and what a SELECT may say."""
 
 import math
+from collections import defaultdict
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 import fin_sql
+from fin_sql.errors import KernelError
+from fin_sql.testing import Market
 from fin_sql.testing.compare import assert_same_bits
 
 ROWS = 1_500
@@ -183,6 +187,124 @@ def test_values_are_those_of_duckdb(drawn, grouping):
                 pytest.fail(f"{call} of {key}: {str(left)[:99]}, DuckDB {str(right)[:99]}")
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sum_of_integers_is_exact_or_an_error(seed):
+    rng, limit = np.random.default_rng(seed), 2**63
+    values = [int(v) for v in rng.integers(-limit, limit - 1, 40, endpoint=True)]
+    groups = rng.integers(0, 12, 40).tolist()
+    for g in range(12, 16):  # just inside and just outside
+        near = [limit - 1, 7, -limit, -7, 1 - g % 2 + 2 * (g > 13)]
+        values, groups = [*values, *near, limit - 1], [*groups, *[g] * 6]
+    totals = defaultdict(int)
+    for g, v in zip(groups, values, strict=True):
+        totals[g] += v
+    table = pa.table({"g": groups, "v": pa.array(values, pa.int64())})
+    ctx, fits = session(table), 0
+    for g, total in totals.items():
+        query = ctx.sql(f"SELECT sum(v) AS s, vwap(1, 1) AS w FROM t WHERE g = {g}")
+        if -limit <= total < limit:
+            fits += 1
+            assert query.to_arrow()["s"].to_pylist() == [total]
+        else:
+            with pytest.raises(KernelError, match="sum of 'v': the total of a group does not fit"):
+                query.to_arrow()
+    assert 0 < fits < len(totals)
+    exact = ctx.sql("SELECT g, sum(CAST(v AS DECIMAL(38, 0))) AS s, vwap(1, 1) FROM t GROUP BY g")
+    found = exact.to_arrow()
+    assert (
+        dict(zip(found["g"].to_pylist(), map(int, found["s"].to_pylist()), strict=True)) == totals
+    )
+
+
+# Of AGGREGATES those that DataFusion computes.
+LEFT = ["median(c)", "count(DISTINCT k)", "count(DISTINCT v) FILTER (WHERE b)", "sum(DISTINCT v)",
+        "max(k)", "bool_or(b)", "array_agg(i)", "array_agg(v ORDER BY c, i)",
+        "string_agg(k, '+')", "sum(m)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", AGGREGATES)
+def test_who_computes_an_aggregate(drawn, call):
+    _, ctx = drawn
+    explained = ctx.sql(f"SELECT {call} AS r, vwap(w, i) AS v FROM t GROUP BY g").explain()
+    assert ("AS __o0" in explained) == (call in LEFT)
+    assert "KernelAggregate" in explained
+
+
+@pytest.mark.parametrize("keys", ["", "k", "TUMBLE(ts, INTERVAL '1' MINUTE)", "k, ts"])
+def test_no_rows(drawn, keys):
+    table, full = drawn
+    calls = ", ".join(f"{call} AS c{j}" for j, call in enumerate(AGGREGATES))
+    by = f"GROUP BY {keys}" if keys else ""
+    empty = session(table.slice(0, 0))
+    for ctx, where in ((empty, ""), (full, "WHERE i < 0"), (full, "WHERE false")):
+        found = ctx.sql(f"SELECT {calls} FROM t {where} {by}").to_arrow()
+        assert found.schema == full.sql(f"SELECT {calls} FROM t {by}").schema
+        assert found.num_rows == (not keys)
+    if not keys:
+        theirs = ", ".join(f"{call} AS c{j}" for j, call in enumerate(AGGREGATES.values()))
+        t = table.slice(0, 0)  # noqa: F841
+        wanted = duckdb.sql(f"SELECT {theirs} FROM t").fetchall()[0]
+        assert list(found.to_pylist()[0].values()) == list(wanted)
+
+
+def test_keys_that_are_equal():
+    z = [float("nan"), -0.0, None, 0.0, -float("nan"), None, 0.0, 1e-320]
+    ctx = session(pa.table({"z": z, "i": [1, 2, 4, 8, 16, 32, 64, 128]}))
+    found = ctx.sql("SELECT z, sum(i) AS s, vwap(1, 1) AS v FROM t GROUP BY z").to_arrow()
+    assert found["s"].to_pylist() == [17, 74, 36, 128]
+    assert [str(v) for v in found["z"].to_pylist()] == ["nan", "-0.0", "None", "1e-320"]
+
+
+@pytest.mark.parametrize("memory_limit", [1, 1 << 30])
+def test_many_groups_beside_datafusion(memory_limit):
+    rng, n = np.random.default_rng(4), 300_000
+    t = pa.table({"g": rng.integers(0, 110_000, n), "x": np.round(rng.normal(size=n), 2) + 0.0})
+    ctx = fin_sql.connect(threads=2, memory_limit=memory_limit)
+    ctx.register("t", t)
+    found = ctx.sql(
+        "SELECT g, sum(x + 0) AS s, vwap(1, x) AS v, count(DISTINCT x) AS d, median(x) AS m, "
+        "array_agg(x ORDER BY x DESC)[1] AS top, min(x) AS low FROM t WHERE x < 2 GROUP BY g"
+    ).to_pandas()
+    rows = t.to_pandas().query("x < 2")
+    wanted = rows.groupby("g", sort=False).x.agg(["sum", "nunique", "median", "max", "min"])
+    assert len(found) > 100_000
+    assert list(found.g) == list(wanted.index)
+    assert list(found.d) == list(wanted["nunique"])
+    assert list(found.low) == list(wanted["min"])
+    assert list(found.top) == list(wanted["max"])
+    np.testing.assert_allclose(found.s, wanted["sum"], atol=1e-12)
+    np.testing.assert_allclose(found.m, wanted["median"], atol=1e-12)
+
+
+def test_groups_over_an_asof_join():
+    market = Market(seed=8)
+    trades, quotes = market.trades(4_000), market.quotes(4_000)
+    ctx = fin_sql.connect(threads=2)
+    ctx.register("trades", trades)
+    ctx.register("quotes", quotes)
+    found = ctx.sql("""
+        SELECT t.symbol, window_start, vwap(t.price, t.size) AS vwap, avg(q.ask - q.bid) AS spread,
+            count(q.bid) AS quoted, last_value(q.bid) AS bid, count(*) AS n
+        FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts > q.ts) ON t.symbol = q.symbol
+        GROUP BY t.symbol, TUMBLE(t.ts, INTERVAL '1' SECOND) HAVING count(*) > 3
+    """).to_pandas()
+    left = trades.to_pandas()
+    right = quotes.to_pandas().drop_duplicates(["symbol", "ts"], keep="last")
+    met = pd.merge_asof(left, right[["ts", "symbol", "bid", "ask"]], on="ts", by="symbol",
+                        allow_exact_matches=False)  # fmt: skip
+    met["window"] = met.ts.dt.floor("s")
+    met["spread"], met["value"] = met.ask - met.bid, met.price * met["size"]
+    groups = met.groupby(["symbol", "window"], sort=False)
+    groups = [(key, g) for key, g in groups if len(g) > 3]
+    assert len(groups) > 20
+    assert list(zip(found.symbol, found.window_start, strict=True)) == [key for key, _ in groups]
+    for row, (_, g) in zip(found.itertuples(), groups, strict=True):
+        assert (row.n, row.quoted) == (len(g), g.bid.count())
+        assert row.vwap == pytest.approx(g.value.sum() / g["size"].sum(), rel=1e-12)
+        assert row.spread == pytest.approx(g.spread.mean(), rel=1e-9, nan_ok=True)
+        assert row.bid == pytest.approx(g.bid.iloc[-1], nan_ok=True)
+
+
 # ---------------------------------------------------------------- order, and the same bits
 
 
@@ -205,6 +327,7 @@ def wide():
     )
     # In many batches, as those that DataFusion spreads over its threads.
     ctx.register("t", pa.concat_tables([table.slice(b, 4_000) for b in range(0, n, 4_000)]))
+    ctx.datafusion.sql("CREATE VIEW theirs AS SELECT DISTINCT * FROM t")
     ctx.register("u", pa.table({"u": np.repeat(range(999), 2), "w": rng.normal(size=1998)}))
     return ctx, table
 
@@ -224,6 +347,7 @@ FRAGMENTS = {
     "(SELECT * FROM (SELECT DISTINCT * FROM t) r WHERE y > 0) q": "ts, i, k, u, x, y, p, s",
     "(SELECT * FROM t WHERE x > 0 UNION SELECT * FROM t WHERE y > 0) q": "ts, i, k, u, x, y, p, s",
     "(SELECT * FROM t WHERE x > 0) q": "(SELECT n)",
+    "theirs": "ts, i, k, u, x, y, p, s",
 }
 
 
@@ -238,6 +362,7 @@ def test_bits_are_the_same_in_every_run_and_follow_the_stated_order(wide, source
             assert_same_bits(again[name].chunk(0), first[name].chunk(0), name)
     t = table.append_column("n", pa.array(np.arange(len(table))))  # noqa: F841
     u = ctx.sql("SELECT * FROM u").to_arrow()  # noqa: F841
+    theirs = table  # noqa: F841
     order = FRAGMENTS[source]
     inner = source.replace("p.*", "p.*, n") if "JOIN" in source else source
     inner = source.replace("SELECT *", "SELECT *, n") if source.count("SELECT") == 1 else inner

@@ -232,6 +232,43 @@ REFUSED = [
     ("sum(x) FROM t GROUP BY {w}, (SELECT 1)", "a query in brackets cannot stand", "(SELECT 1)"),
     ("sum(x) FROM t WHERE {w} > 1", "TUMBLE and HOP stand in GROUP BY", "{w}"),
     ("{w}, sum(x) FROM t GROUP BY k", "TUMBLE and HOP stand in GROUP BY", "{w}"),
+    *(
+        (f"sum(x) FROM t GROUP BY {window}", message, place or window)
+        for window, message, place in (
+            ("TUMBLE(ts)", r"a window is TUMBLE\(ts, size \[, zone\]\)", ""),
+            ("HOP(ts, INTERVAL '1' DAY)", r"a window is HOP\(ts, slide, size\)", ""),
+            ("HOP(ts, INTERVAL '1' DAY, INTERVAL '2 days', 'UTC')", "a window is HOP", ""),
+            ("TUMBLE(ts, size => INTERVAL '1' DAY)", "a window is TUMBLE", ""),
+            ("TUMBLE(x, INTERVAL '1' DAY)", "needs a time, this is double; write CAST", "x"),
+            ("TUMBLE(v, INTERVAL '1' DAY)", "needs a time, this is int64; write CAST", "v"),
+            ("TUMBLE(k, INTERVAL '1' DAY)", "needs a time, this is string; write CAST", "k"),
+            ("TUMBLE(nope, INTERVAL '1' DAY)", "No field named nope", "nope"),
+            ("TUMBLE(max(ts), INTERVAL '1' DAY)", "over a time of each row", "max(ts)"),
+            ("TUMBLE(ts, '1 day')", "an interval was expected, such as", "'1 day'"),
+            ("TUMBLE(ts, 5)", "an interval was expected", "5"),
+            ("TUMBLE(ts, x)", "an interval was expected", "x"),
+            ("TUMBLE(ts, NULL)", "an interval was expected", "NULL"),
+            ("TUMBLE(ts, INTERVAL 'soon')", "an interval was expected", "INTERVAL 'soon'"),
+            ("TUMBLE(ts, INTERVAL '0' DAY)", "a window must be longer than nothing", ""),
+            ("TUMBLE(ts, INTERVAL '-1' HOUR)", "a window must be longer than nothing", ""),
+            ("HOP(ts, INTERVAL '0' DAY, INTERVAL '1' DAY)", "slide must be longer than", ""),
+            ("HOP(ts, INTERVAL '-1' DAY, INTERVAL '1' DAY)", "longer than nothing", ""),
+            ("TUMBLE(ts, INTERVAL '1 day 2 hours')", "was more than one", ""),
+            ("TUMBLE(ts, INTERVAL '1 month 1 day')", "was more than one", ""),
+            ("TUMBLE(ts, INTERVAL '101 years')", "no longer than a hundred years", ""),
+            ("TUMBLE(ts, INTERVAL '1' DAY, 'Mars')", "no time zone 'Mars'; write one such", ""),
+            ("TUMBLE(ts, INTERVAL '1' DAY, '../etc')", "no time zone", ""),
+            ("TUMBLE(ts, INTERVAL '1' DAY, 5)", "a time zone is a text, such as", "5"),
+            ("TUMBLE(ts, INTERVAL '1' DAY, k)", "a constant was expected", "k"),
+            ("TUMBLE(ts, INTERVAL '7 hours', 'Asia/Tokyo')", "must divide a day", ""),
+            ("TUMBLE(ts, INTERVAL '500 milliseconds')", "counts in s, the window in shorter", ""),
+            ("HOP(ts, INTERVAL '2' DAY, INTERVAL '1' DAY)", "slide must not be longer", ""),
+            ("HOP(ts, INTERVAL '1' DAY, INTERVAL '1' MONTH)", "HOP takes no months", ""),
+            ("HOP(ts, INTERVAL '1' SECOND, INTERVAL '9 days')", "100000 windows, not more", ""),
+        )
+    ),
+    ("window_start, sum(x) FROM (SELECT ts AS window_start, * FROM t) q GROUP BY window_start, {w}",
+     "a key is called as what TUMBLE and HOP give", None),
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import fin_sql
 from fin_sql.columns import Slots
+from fin_sql.errors import SqlError
 from fin_sql.exec.calls import Call, Computed, Frame, supports
 from fin_sql.exec.keys import KEY_GROUPS
 from fin_sql.exec.operator import CHANGES
@@ -234,6 +235,28 @@ def test_a_constant_has_no_deviation():
     table = pa.table({"i": range(500), "x": [0.1] * 500})
     query = "SELECT stddev(x) OVER (ORDER BY i ROWS 9 PRECEDING) AS s FROM t"
     assert set(session(table).sql(query).to_arrow()["s"].to_pylist()) == {None, 0.0}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_kernel_inside_of_a_framed_call_runs_over_its_window(ctx, frame):
+    """The frame is that of the call around it, whoever computes that."""
+    over = f"OVER (w {frame})"
+    window = "WINDOW w AS (PARTITION BY k ORDER BY ts)"
+    found = ctx.sql(f"""
+        SELECT sum(diff(x)) {over} AS a, count(trade_sign(x, y, y)) {over} AS b,
+               median(diff(x)) {over} AS c
+        FROM t {window}
+    """).to_arrow()
+    wanted = ctx.sql(f"""
+        SELECT sum(step) {over} AS a, count(side) {over} AS b, median(step) {over} AS c
+        FROM (SELECT *, diff(x) OVER w AS step, trade_sign(x, y, y) OVER w AS side FROM t {window})
+        {window}
+    """).to_arrow()
+    for name in found.column_names:
+        left, right = (t[name].combine_chunks() for t in (found, wanted))
+        assert_same_bits(left, right, f"{name} {frame}")
+    with pytest.raises(SqlError, match="takes no frame"):
+        ctx.sql("SELECT diff(x) OVER (PARTITION BY k ORDER BY ts ROWS 3 PRECEDING) FROM t")
 
 
 def test_adding_a_kernel_changes_no_other_column(ctx):
