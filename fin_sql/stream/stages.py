@@ -200,7 +200,7 @@ class Windowed(Operated):
     def bytes_held(self) -> int:
         """Bytes of the operator and of the rows that wait."""
         held: int = super().bytes_held
-        return held + sum(batch.nbytes for batch in self._held)
+        return held + int(sum(batch.nbytes for batch in self._held))
 
 
 class Sorted(Stage):
