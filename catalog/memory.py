@@ -13,7 +13,7 @@ from fin_sql.catalog.table import Bounds
 from fin_sql.errors import ArgumentTypeError
 
 _NUMBERS = count()
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def open_data(data: Any) -> ArrowSource | DatasetSource:
@@ -37,7 +37,7 @@ def open_data(data: Any) -> ArrowSource | DatasetSource:
 
 def without_views(table: pa.Table) -> pa.Table:
     """The same rows without view types, which the kernels do not read."""
-    fields = [f.with_type(_PLAIN.get(f.type, f.type)) for f in table.schema]
+    fields = [f.with_type(PLAIN.get(f.type, f.type)) for f in table.schema]
     schema = pa.schema([f.remove_metadata() for f in fields])
     return table.cast(schema) if schema != table.schema else table.replace_schema_metadata(None)
 
@@ -91,7 +91,7 @@ class DatasetSource:
         self._dataset = dataset
         self._number = next(_NUMBERS)
         self.schema = pa.schema(
-            [f.with_type(_PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
+            [f.with_type(PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
         )
 
     def scan(  # noqa: D102
