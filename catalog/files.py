@@ -81,7 +81,7 @@ class FileSource:
         self._paths, self._format, self._order_by = list(paths), format, tuple(order_by)
         self._as_listed = as_listed
         self._system, self._files, self._root = _found(self._paths, format)
-        self._seen = () if self.remote else self.identity()
+        self._seen = frozenset(() if self.remote else self.identity())
         self._dataset = self._opened()
         self.schema = self._schema
         if len(self._files) > 1 and format == "parquet" and not as_listed:
@@ -234,7 +234,12 @@ class FileSource:
 
     def changed(self) -> bool:
         """Whether files here are others than those that were opened."""
-        return not self.remote and self.identity() != self._seen
+        return not self.remote and frozenset(self.identity()) != self._seen
+
+    @property
+    def files(self) -> list[str]:
+        """Those that are read, in their order."""
+        return list(self._files)
 
     @property
     def remote(self) -> bool:

@@ -72,6 +72,18 @@ class ArrowSource:
     def count(self) -> int | None:  # noqa: D102
         return int(self._table.num_rows)
 
+    def with_rows(self, rows: pa.Table) -> ArrowSource:
+        """The same rows, and others behind them."""
+        whole = pa.concat_tables([self._table, rows])
+        if self._many(whole):  # many inserts of few rows: a scan would be slow
+            whole = whole.combine_chunks()
+        return ArrowSource(whole)
+
+    @staticmethod
+    def _many(table: pa.Table) -> bool:
+        pieces = max((column.num_chunks for column in table.columns), default=0)
+        return pieces > 64 and table.num_rows < pieces * 8_192
+
     def identity(self) -> tuple[Any, ...]:  # noqa: D102
         return ("memory", self._number)
 

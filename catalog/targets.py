@@ -137,7 +137,7 @@ def target(
         UnknownNameError: there is no such format or option.
     """
     if format is not None and format.lower() not in ENDINGS:
-        raise UnknownNameError("format", format, [kind.upper() for kind in ENDINGS])
+        raise UnknownNameError("format", format, list(ENDINGS))
     known: Format | None = format.lower() if format else format_of(path)  # type: ignore[assignment]
     if known is None:
         endings = ", ".join(ends[0] for ends in ENDINGS.values())
