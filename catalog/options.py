@@ -24,6 +24,7 @@ _OF_FORMAT: dict[Format, tuple[str, ...]] = {
     "json": ("compression", "overwrite"),
     "arrow": ("compression", "compression_level", "row_group_size", "overwrite"),
 }
+ROW_GROUP = 524_288
 _IN_VALUES = re.compile(r"[\w\"\r\n.:+-]")  # what values have that are not quoted
 
 
@@ -43,7 +44,7 @@ class Options:
 
     compression: str = "none"
     compression_level: int | None = None
-    row_group_size: int = 131_072
+    row_group_size: int = ROW_GROUP
     header: bool = True
     delimiter: str = ","
     null: str = ""

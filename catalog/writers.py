@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,6 +94,7 @@ class ParquetFile:
             schema,
             compression=options.compression,
             compression_level=options.compression_level,
+            use_dictionary=_dictionaries(schema),
         )
 
     def write(self, rows: pa.Table) -> None:  # noqa: D102
@@ -101,6 +103,16 @@ class ParquetFile:
     def close(self) -> None:  # noqa: D102
         with self._sink:
             self._writer.close()
+
+
+@lru_cache
+def _dictionaries(schema: pa.Schema) -> list[str]:
+    """The columns that are worth a dictionary: times are nearly all different."""
+    sink = pa.BufferOutputStream()
+    pq.write_metadata(schema, sink)
+    found = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    columns = [found.column(i) for i in range(len(found))]
+    return [c.path for c in columns if c.logical_type.type != "TIMESTAMP"]
 
 
 class ArrowFile:

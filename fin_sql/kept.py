@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from fin_sql.catalog.files import FileSource, open_files
-from fin_sql.catalog.options import Options
+from fin_sql.catalog.options import ROW_GROUP, Options
 from fin_sql.catalog.staging import discard, flush, untold, write_whole
 from fin_sql.catalog.writers import Gathered, OneFile, conformed, open_writer, written_columns
 from fin_sql.errors import SourceError, SqlError, StateCorruptError
@@ -222,7 +222,7 @@ class Kept:
         place, rows, done = self._place(name) / file, 0, False
         options = Options(compression="zstd")
         gathered = Gathered(
-            place, lambda path: open_writer("parquet", path, schema, options), schema, 131_072
+            place, lambda path: open_writer("parquet", path, schema, options), schema, ROW_GROUP
         )
         writer = OneFile(gathered, self._limit)
         try:

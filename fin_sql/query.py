@@ -178,7 +178,7 @@ class Query:
             partition_by: columns whose values name folders: `symbol=BTC-USD/part-0.parquet`.
             compression: zstd (by default), snappy, lz4, gzip, brotli or none.
             compression_level: of the codec.
-            row_group_size: rows of a group, by default 131 072.
+            row_group_size: rows of a group, by default 524 288.
             overwrite: by default a file is replaced, and a folder that is not empty is refused.
             progress: as in `stream`.
 

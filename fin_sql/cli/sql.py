@@ -126,6 +126,8 @@ def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int
         if output is not None:
             if format is Format.table:
                 raise SqlError("--output needs --format csv, json, arrow or parquet")
+            if not len(query.schema):  # CREATE VIEW gives nothing to write
+                return sum(batch.num_rows for batch in query.stream(progress=told))
             return _to_file(query, format, output, told)
         if format in (Format.parquet, Format.arrow):
             raise SqlError(f"{format.name.capitalize()} is no text: name a file by --output")
