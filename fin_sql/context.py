@@ -217,8 +217,8 @@ class Context:
         Raises:
             StateCorruptError: it is kept, and damaged.
         """
-        if self.kept is not None and name.lower() in self.kept.damaged:
-            raise self.kept.damaged[name.lower()]
+        if self.kept is not None:
+            self.kept.check(name.lower())
         return self._catalog[name] if name in self._catalog else None
 
     def exists(self, name: str) -> bool:
@@ -309,9 +309,9 @@ class Context:
             statement: Statement = read_statement(query, values, self)
             return Query(self, statement)
         except SqlError:
-            damaged = self.kept.damaged if self.kept is not None else {}
-            for name in damaged.keys() & mentioned(query) if damaged else ():
-                raise damaged[name] from None
+            if self.kept is not None and self.kept.damaged:  # DataFusion does not know of these
+                for name in mentioned(query):
+                    self.kept.check(name)
             raise
 
     def __repr__(self) -> str:

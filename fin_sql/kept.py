@@ -59,7 +59,7 @@ class Kept:
         self._parts: dict[str, list[Part]] = {}
         self._sources: dict[str, FileSource] = {}
         self._readable: weakref.WeakSet[FileSource] = weakref.WeakSet()
-        self.damaged: dict[str, StateCorruptError] = {}
+        self.damaged: dict[str, str] = {}
         for place in sorted(self._folder.iterdir()):
             if _HIDDEN.fullmatch(place.name):
                 discard(place)
@@ -74,7 +74,7 @@ class Kept:
                 self._sources[name] = self._source(name, parts)
                 self._parts[name] = parts
         except StateCorruptError as error:
-            self.damaged[name] = error
+            self.damaged[name] = str(error)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._parts))
@@ -88,9 +88,17 @@ class Kept:
         Raises:
             StateCorruptError: it is damaged.
         """
-        if name in self.damaged:
-            raise self.damaged[name]
+        self.check(name)
         return self._sources[name]
+
+    def check(self, name: str) -> None:
+        """Refuse a table that is damaged.
+
+        Raises:
+            StateCorruptError: it is.
+        """
+        if name in self.damaged:
+            raise StateCorruptError(self.damaged[name])
 
     def pinned(self) -> list[FileSource]:
         """What is there now; who holds it can read it until he lets go."""
@@ -152,13 +160,12 @@ class Kept:
         Raises:
             StateCorruptError: one of that name is damaged.
         """
-        self._check(name)
+        self.check(name)
+        if len(os.fsencode(quote(name, safe=""))) > 200:
+            raise SqlError(f"a table that is kept has a name of at most 200 bytes, was '{name}'")
         self._make_folder(name)
-        try:
-            part = self._written(name, written_columns("parquet", schema), batches)
-            self._publish(name, [part])
-        finally:
-            self.clean()
+        part = self._written(name, written_columns("parquet", schema), batches)
+        self._publish(name, [part])
         return part.rows
 
     def append(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
@@ -195,13 +202,6 @@ class Kept:
             raise untold(str(self._place(name)), error) from None
         for known in (self._parts, self._sources, self.damaged):
             known.pop(name, None)
-        self.clean()
-
-    def _check(self, name: str) -> None:
-        if name in self.damaged:
-            raise self.damaged[name]
-        if len(os.fsencode(quote(name, safe=""))) > 200:
-            raise SqlError(f"a table that is kept has a name of at most 200 bytes, was '{name}'")
 
     def _make_folder(self, name: str) -> None:
         """A folder whose manifest says that there is no such table yet."""
@@ -250,7 +250,6 @@ class Kept:
             raise untold(str(place), error) from None
         self._parts[name] = parts
         self._sources[name] = self._source(name, parts)
-        self.clean()
 
     def _write_manifest(
         self, place: Path, name: str, parts: Sequence[Part], *, exists: bool

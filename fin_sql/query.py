@@ -38,8 +38,8 @@ class Query:
         self._cancel = Cancel()
         self._count: int | None = None  # of a statement that saves, when it has run
         self._said: str | None = None  # by its EXPLAIN ANALYZE
-        # What is kept stays readable as long as somebody holds it.
-        self._pinned = context.kept.pinned() if context.kept is not None else []
+        # A plan of ours holds its tables, which stay readable so; DataFusion's only has paths.
+        self._pinned = context.kept.pinned() if self._frame is not None and context.kept else []
 
     @property
     def schema(self) -> pa.Schema:

@@ -31,12 +31,16 @@ def save(context: Context, sink: Sink, run: Run) -> int:
         context.reopen_files()
         return int(found)
     with context.changing:
-        if isinstance(sink, Create):
-            return _create(context, sink, run)
-        if isinstance(sink, Insert):
-            return _insert(context, sink, run)
-        _drop(context, sink)
-        return 0
+        try:
+            if isinstance(sink, Create):
+                return _create(context, sink, run)
+            if isinstance(sink, Insert):
+                return _insert(context, sink, run)
+            _drop(context, sink)
+            return 0
+        finally:
+            if context.kept is not None:
+                context.kept.clean()
 
 
 def _stream(run: Run, node: Node) -> Batches:

@@ -122,6 +122,8 @@ class Saving:
             self.text.fail("the name of a table was expected", min(at, self.end - 1))
         if at + 1 < self.end and self.text.tokens[at + 1].says("."):
             self.text.fail("tables are in no schema: write the name alone", at, at + 3)
+        if "." in token.text:
+            self.text.fail("the name of a table has no dot", at)
         if token.text.startswith("__"):
             self.text.fail("names that begin with '__' are fin_sql's own", at)
         return token.text.lower()
