@@ -32,7 +32,7 @@ from query_tables import (
     tables,
 )
 
-from fin_sql.cli.text import csv_header, csv_lines
+from fin_sql.catalog.text import csv_header, csv_lines
 from fin_sql.sql.parse import read_query
 from fin_sql.sql.syntax import Query
 from fin_sql.sql.text import Text
