@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ from fin_sql.kept import Kept
 from fin_sql.query import Query
 from fin_sql.saving import insertion
 from fin_sql.session import register as register_kernels
+from fin_sql.sql.concern import Ours
+from fin_sql.sql.settings import Setting
 from fin_sql.sql.statement import Statement, read_statement
 from fin_sql.sql.text import mentioned, quoted
 
@@ -60,7 +63,7 @@ class Context:
             config = config.set(name, value)
         self._ctx = register_kernels(SessionContext(config))
         self.threads, self.memory_limit = threads, memory_limit
-        self.leave_windows = windows == "datafusion"
+        self.ours = Ours(windows=windows == "fin_sql")
         self.evaluator = Evaluator(self._ctx, threads)
         self.layouts = Layouts()
         self._catalog = Catalog()
@@ -313,6 +316,19 @@ class Context:
                 for name in mentioned(query):
                     self.kept.check(name)
             raise
+
+    def set(self, setting: Setting) -> None:
+        """Carry out SET; of SHOW nothing."""
+        if setting.name == "windows" and setting.value:
+            self.ours = replace(self.ours, windows=setting.value == "fin_sql")
+        elif setting.value:
+            self.ours = replace(self.ours, deterministic=setting.value == "on")
+
+    def setting(self, setting: Setting) -> str:
+        """The value that a setting has."""
+        on = self.ours.windows if setting.name == "windows" else self.ours.deterministic
+        words = ("datafusion", "fin_sql") if setting.name == "windows" else ("off", "on")
+        return words[on]
 
     def __repr__(self) -> str:
         return f"<fin_sql session: {', '.join(self.tables()) or 'no tables'}>"

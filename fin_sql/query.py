@@ -16,6 +16,7 @@ from fin_sql.exec.fragment import plain_message
 from fin_sql.saving import save
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
+from fin_sql.sql.settings import Setting
 from fin_sql.sql.sinks import COUNT, Sink
 from fin_sql.sql.statement import Statement
 from fin_sql.states import Cancel
@@ -71,6 +72,13 @@ class Query:
             self.save(progress=progress)
             if len(statement.plan.schema):
                 yield pa.record_batch([pa.array([self._count], pa.int64())], COUNT)
+        elif isinstance(statement.plan, Setting):
+            self.save()
+            if statement.plan.value is None:
+                rows = [
+                    {"name": statement.plan.name, "value": self._context.setting(statement.plan)}
+                ]
+                yield pa.RecordBatch.from_pylist(rows, statement.plan.schema)
         elif statement.plan is not None:
             yield from self._run(progress).batches(statement.plan)
         else:
@@ -92,6 +100,8 @@ class Query:
             SqlError, KernelError, OrderError, SourceError, CancelledError: nothing was saved.
         """
         sink, explain = self._statement.plan, self._statement.explain
+        if isinstance(sink, Setting):
+            self._context.set(sink)
         if isinstance(sink, Sink) and self._count is None and explain != "plan":
             if explain == "analyze":
                 self._said = self.explain(analyze=True)
@@ -118,6 +128,8 @@ class Query:
     def explain(self, *, analyze: bool = False) -> str:
         """The plan as a tree; `analyze` runs the query, and adds rows and seconds."""
         plan = self._statement.plan
+        if isinstance(plan, Setting):
+            return f"Setting {plan.name}"
         if plan is None:
             return str(self._frame.optimized_logical_plan().display_indent())  # type: ignore[union-attr]
         counted: dict[int, Counted] | None = None

@@ -109,7 +109,7 @@ class Saving:
             "select", "with", "values", "from", "("
         ):
             self.text.fail("a query was expected", min(begin, self.end - 1))
-        if concerns(self.text, begin, end, leave_windows=self.known.leave_windows):
+        if concerns(self.text, begin, end, self.known.ours):
             node = self.binder.query(begin, end)
         else:
             node = plain_query(self.binder, begin, end, self.session, self.known.params)

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from fin_sql.errors import SqlError
 from fin_sql.sql.bind import Binder, Known
-from fin_sql.sql.concern import concerns
+from fin_sql.sql.concern import Ours, concerns
 from fin_sql.sql.plain import with_files
 from fin_sql.sql.plan import Node
 from fin_sql.sql.rules import improved
 from fin_sql.sql.saving import Saver, Saving, saves
+from fin_sql.sql.settings import Setting, read_setting
 from fin_sql.sql.sinks import Drop, Sink
 from fin_sql.sql.text import Text, underlined
 
@@ -24,7 +25,7 @@ _EXPLAIN = re.compile(r"\s*explain\s+(?P<analyze>analyze\s+)?", re.IGNORECASE)
 class Session(Saver, Protocol):
     """What a statement needs of its session."""
 
-    leave_windows: bool
+    ours: Ours
 
     def open_path(self, path: str) -> Any:
         """The table of a file."""
@@ -36,13 +37,13 @@ class Statement:
 
     Args:
         sql: its text; of a statement that is passed on, as DataFusion is given it.
-        plan: of a statement of ours, else None; a Sink where it saves something.
+        plan: of a statement of ours, else None; a Sink where it saves something, a Setting of SET.
         params: values of its parameters.
         explain: None, "plan" or "analyze".
     """
 
     sql: str
-    plan: Node | Sink | None
+    plan: Node | Sink | Setting | None
     params: Mapping[str, Any]
     explain: str | None = None
 
@@ -72,15 +73,20 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
         session.open_path,
         session.tables,
         params,
-        session.leave_windows,
+        session.ours,
     )
+    setting = read_setting(text, end)
+    if setting is not None:
+        if explain:
+            text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
+        return Statement(sql, setting, params)
     if saves(text):
         sink = Saving(text, end, known, session).read()
         if isinstance(sink, Drop) and explain:
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         if sink is not None:
             return Statement(sql, sink, params, explain)
-    elif concerns(text, 0, end, leave_windows=session.leave_windows):
+    elif concerns(text, 0, end, session.ours):
         if not tokens[0].says("select", "with", "("):
             word = tokens[0].text.upper()
             text.fail(f"{word} cannot hold a kernel or an ASOF JOIN yet; run its query alone", 0)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import fin_sql
-from fin_sql.errors import KernelError
+from fin_sql.errors import KernelError, SqlError
 from fin_sql.testing import Market
 from fin_sql.testing.compare import assert_same_bits
 
@@ -427,3 +427,52 @@ def test_a_values_list_has_the_order_that_it_is_written_in():
     values = "(VALUES ('b', 3.0, 1), ('a', 2.0, 1), ('b', 1.0, 2)) AS t (k, x, w)"
     found = ctx.sql(f"SELECT k, first_value(x) AS x, vwap(x, w) AS v FROM {values} GROUP BY k")
     assert found.to_arrow().to_pydict() == {"k": ["b", "a"], "x": [3.0, 2.0], "v": [5 / 3, 2.0]}
+
+
+# ---------------------------------------------------------------- SET deterministic
+
+
+def test_deterministic_takes_every_sum_of_doubles():
+    rng = np.random.default_rng(20261125)
+    n = 300_000
+    session = fin_sql.connect(threads=2)
+    session.register("t", pa.table({"k": rng.integers(0, 5, n), "x": rng.normal(size=n) * 1e6}))
+    query = "SELECT k, sum(x) AS s, avg(x) AS a, regr_slope(x, k) AS r FROM t GROUP BY k ORDER BY k"
+    plain = session.sql(query).to_arrow()
+    session.sql("SET deterministic = on")
+    assert session.sql("SHOW deterministic").to_arrow().to_pylist() == [
+        {"name": "deterministic", "value": "on"}
+    ]
+    found = session.sql(query)
+    assert "KernelAggregate" in found.explain()
+    whole = found.to_arrow()
+    for _ in range(8):
+        again = session.sql(query).to_arrow()
+        for name in whole.column_names:
+            assert_same_bits(again[name].combine_chunks(), whole[name].combine_chunks(), name)
+    np.testing.assert_allclose(whole["s"].to_numpy(), plain["s"].to_numpy(), rtol=1e-9)
+    session.sql("SET deterministic TO false")
+    assert "KernelAggregate" not in session.sql(query).explain()
+
+
+def test_deterministic_refuses_what_only_datafusion_can_sum():
+    session = fin_sql.connect()
+    session.register("t", pa.table({"k": [1, 2], "x": [1.0, 2.0]}))
+    session.sql("SET deterministic = true")
+    with pytest.raises(SqlError, match="GROUPING SETS"):
+        session.sql("SELECT k, sum(x) FROM t GROUP BY ROLLUP (k)")
+    assert (
+        session.sql("SELECT k, count(*) AS n FROM t GROUP BY ROLLUP (k)").to_arrow().num_rows == 3
+    )
+
+
+def test_a_setting_takes_its_own_values():
+    session = fin_sql.connect()
+    for wrong in ("SET deterministic = maybe", "SET windows = polars", "SET deterministic on"):
+        with pytest.raises(SqlError, match="was expected"):
+            session.sql(wrong)
+    session.sql("SET windows = datafusion")
+    query = "SELECT sum(x) OVER (ORDER BY x) AS s FROM (VALUES (1.0), (2.0)) t(x)"
+    assert "KernelWindow" not in session.sql(query).explain()
+    session.sql("SET windows = 'fin_sql'")
+    assert "KernelWindow" in session.sql(query).explain()
