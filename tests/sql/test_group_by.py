@@ -390,6 +390,33 @@ def compensated(values):
     return total + lost
 
 
+TIED = "(SELECT b, ts, a, k FROM (SELECT DISTINCT * FROM t) r)"
+
+
+@pytest.mark.parametrize(
+    ("query", "more"),
+    [
+        (f"SELECT k, first_value(a) AS r, vwap(a, 1){{}} FROM {TIED} q GROUP BY k", ", min(b)"),
+        (f"SELECT k, sum(a) AS r, vwap(a, 1){{}} FROM {TIED} q GROUP BY k", ", max(b)"),
+        (f"SELECT a, diff(a) OVER (ORDER BY ts) AS r{{}} FROM {TIED} q", ", b"),
+        (f"SELECT q.a AS r{{}} FROM l ASOF JOIN {TIED} q MATCH_CONDITION (l.ts >= q.ts)", ", q.b"),
+    ],
+)
+def test_a_column_more_leaves_the_others_as_they_are(query, more):
+    rng, n = np.random.default_rng(12), 3_000
+    ts = pa.array(rng.integers(0, 40, n)).cast(pa.timestamp("s"))
+    columns = {"b": rng.normal(size=n), "ts": ts, "a": rng.normal(size=n) * 1e9 ** rng.random(n)}
+    ctx = session(pa.table({**columns, "k": rng.integers(0, 5, n)}))
+    ctx.register("l", pa.table({"ts": pa.array(range(40)).cast(pa.timestamp("s"))}))
+    one = ctx.sql(query.format("")).to_arrow()
+    other = ctx.sql(query.format(more)).to_arrow()
+    order = [one.column_names[0], one.column_names[1]] if one.num_columns > 1 else ["r"]
+    by = [(name, "ascending") for name in order]
+    left, right = (found.select(order).sort_by(by).combine_chunks() for found in (one, other))
+    for name in order:
+        assert_same_bits(left[name].chunk(0), right[name].chunk(0), name)
+
+
 @pytest.mark.parametrize(
     "calls",
     [
