@@ -345,6 +345,21 @@ def test_rows_are_not_changed_in_place(ctx, statement):
     assert rows(ctx, "SELECT * FROM t") == [{"a": 1}]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["PREPARE p(BIGINT) AS INSERT INTO t VALUES ($1)", "PREPARE p AS UPDATE t SET a = 2",
+     "EXPLAIN ANALYZE VERBOSE INSERT INTO t VALUES (2)",
+     "EXPLAIN ANALYZE VERBOSE COPY t TO 'x.csv'", "EXPLAIN FORMAT tree INSERT INTO t VALUES (2)"],
+)  # fmt: skip
+def test_nothing_is_saved_behind_our_back(ctx, statement, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ctx.sql("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(fin_sql.SqlError, match="only a query may stand here"):
+        ctx.sql(statement).to_arrow()
+    ctx.sql("PREPARE q(BIGINT) AS SELECT a FROM t WHERE a = $1 AND 'x' <> 'as insert'")
+    assert rows(ctx, "EXECUTE q(1)") == [{"a": 1}]
+
+
 def test_explain_of_tables(ctx):
     ctx.sql("CREATE TABLE t AS SELECT 1 AS a")
     assert rows(ctx, "EXPLAIN CREATE TABLE u AS SELECT a FROM t")[0] == {"plan": "Create table u"}
