@@ -253,7 +253,9 @@ class FileSource:
     def attach(self, name: str, session: Any) -> None:  # noqa: D102
         session.deregister_table(name)
         if self._format == "parquet" and not self.remote and len(self._files) == 1:
-            session.register_parquet(name, self._files[0])
+            session.register_parquet(
+                name, self._files[0], file_extension=Path(self._files[0]).suffix
+            )
             if session.table(name).schema().types == self.schema.types:
                 return
             session.deregister_table(name)

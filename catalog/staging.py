@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
@@ -193,10 +193,23 @@ class Remote(Staged):
             keys = [f"{self._key}/{path.relative_to(self.place).as_posix()}" for path in files]
             for path, key in zip(files, keys, strict=True):
                 self._send(path, key)
-            for key in sorted(before - set(keys)):
-                self._system.delete_file(key)
+            self._remove(before - set(keys), set(keys))
         except OSError as error:
             raise untold(self.path, error) from None
+
+    def _remove(self, keys: set[str], left: set[str]) -> None:
+        """Remove objects; a folder that would be empty goes as a whole, or its name would stay."""
+        places = {str(place) for key in left for place in PurePosixPath(key).parents}
+        gone = set()
+        for key in keys:
+            above = [str(place) for place in PurePosixPath(key).parents]
+            empty = [place for place in above if place not in places]
+            gone.add(empty[-1] if empty else key)
+        for name in sorted(gone):
+            if name in keys:
+                self._system.delete_file(name)
+            else:
+                self._system.delete_dir(name)
 
     def _send(self, path: Path, key: str) -> None:
         fs.copy_files(

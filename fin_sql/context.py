@@ -70,6 +70,7 @@ class Context:
         self._files: dict[tuple[str, ...], Table] = {}
         self._closed = False
         self.changing = threading.RLock()  # statements that change tables run one by one
+        self._naming = threading.RLock()
         self.kept: Kept | None = None
         self._home = Home(home) if home is not None else None
         if self._home is not None:
@@ -168,7 +169,7 @@ class Context:
     def put(self, table: Table) -> None:
         """Make a table known, in place of one of the same name."""
         assert table.source is not None
-        with self.changing:
+        with self._naming:
             known = self.exists(table.name)
             table.source.attach(table.name, self._ctx)
             self._catalog.add(table)
@@ -205,7 +206,7 @@ class Context:
 
     def forget(self, name: str) -> None:
         """Take a name out of the session."""
-        with self.changing:
+        with self._naming:
             self._catalog.remove(name)
             self._ctx.deregister_table(name.lower())
             self._renew_views(name.lower())

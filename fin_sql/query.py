@@ -34,13 +34,15 @@ class Query:
     def __init__(self, context: Context, statement: Statement) -> None:
         self._context, self._statement = context, statement
         self._frame = None
+        self._kept: list[Any] = []
         if statement.plan is None:  # DataFusion runs CREATE, SET and the like at once
+            # A plan of ours holds its tables, which stay readable so; DataFusion's only has paths.
+            self._kept += context.kept.pinned() if context.kept else []
             self._frame = context.evaluator.sql(statement.sql, statement.params)
+            self._kept += context.kept.pinned() if context.kept else []
         self._cancel = Cancel()
         self._count: int | None = None  # of a statement that saves, when it has run
         self._said: str | None = None  # by its EXPLAIN ANALYZE
-        # A plan of ours holds its tables, which stay readable so; DataFusion's only has paths.
-        self._pinned = context.kept.pinned() if self._frame is not None and context.kept else []
 
     @property
     def schema(self) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn, Protocol
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text
 
 _CHANGES = ("delete", "update", "truncate", "alter", "merge", "replace")
+_AROUND = ("prepare", "verbose", "format")  # PREPARE p AS ..., EXPLAIN ANALYZE VERBOSE ...
 _CLAUSES = ("stored", "partitioned", "options")
 
 
@@ -56,7 +58,8 @@ class Saver(Files, Protocol):
 
 def saves(text: Text) -> bool:
     """Whether a statement is one of those that change what is kept."""
-    return text.tokens[0].says("copy", "insert", *_CHANGES) or _table_word(text) is not None
+    first = text.tokens[0]
+    return first.says("copy", "insert", *_CHANGES, *_AROUND) or _table_word(text) is not None
 
 
 def _table_word(text: Text) -> int | None:
@@ -97,7 +100,7 @@ class Saving:
             return self._copy()
         if first.says("insert"):
             return self._insert()
-        if first.says(*_CHANGES):
+        if first.says(*_CHANGES, *_AROUND):
             self._refuse()
             return None
         return self._drop() if first.says("drop") else self._create()
@@ -327,8 +330,17 @@ class Saving:
         self.text.fail(str(UnknownNameError("table", name, self.session.tables())), at)
 
     def _refuse(self) -> None:
-        """Statements that change rows: of a table of ours they are refused."""
+        """Refuse what would change the rows of DataFusion's view of a table, and not ours."""
         tokens = self.text.tokens
+        if tokens[0].says(*_AROUND):
+            # The tokenizer takes what follows PREPARE for one string.
+            inner = Text(tokens[1].text).tokens if tokens[1].kind == "string" else tokens
+            for before, token in pairwise(inner):
+                if token.says("copy", "insert", "update", "delete", "create", "drop"):
+                    if before.says("as", "verbose", "tree", "indent", "pgjson", "graphviz"):
+                        msg = "only a query may stand here; give the statement alone"
+                        self.text.fail(msg, 0, self.end)
+            return
         at = 1
         while at < self.end and tokens[at].says("from", "table", "into", "only"):
             at += 1

@@ -171,6 +171,31 @@ def test_a_copy_is_cancelled_while_it_writes(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+INTERRUPTED = """
+import sys, signal, threading, os, fin_sql, numpy as np, pyarrow as pa
+ctx = fin_sql.connect(threads=2)
+ctx.register("t", pa.table({"x": np.random.default_rng(0).random(5_000_000)}))
+query = ctx.prepare(f"COPY (SELECT x, x * 2 AS y FROM t) TO '{sys.argv[1]}'")
+begun = []
+def told(rows):
+    if not begun:
+        begun.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)))
+        begun[0].start()
+try:
+    for _ in query.stream(progress=told):
+        print("done")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_copy_is_interrupted_by_the_keyboard(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "t.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+    assert os.listdir(tmp_path) == []
+
+
 # ---------------------------------------------------------------- what fails leaves what was there
 
 
