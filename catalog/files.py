@@ -1,4 +1,4 @@
-"""Parquet, CSV and JSON files as a table: where they are, and the order that they are read in."""
+"""Files as a table: where they are, their columns, and the order that they are read in."""
 
 from __future__ import annotations
 
@@ -10,28 +10,41 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.dataset as ds
 import pyarrow.fs as fs
+import pyarrow.parquet as pq
 
-from fin_sql.catalog.memory import empty_batches
+from fin_sql.catalog.memory import PLAIN, empty_batches
 from fin_sql.catalog.table import Bounds
 from fin_sql.errors import SourceError
 
-Format = Literal["parquet", "csv", "json"]
+Format = Literal["parquet", "csv", "json", "arrow"]
 
-_ENDINGS = {
+ENDINGS: dict[Format, tuple[str, ...]] = {
     "parquet": (".parquet", ".pq"),
     "csv": (".csv", ".csv.gz"),
-    "json": (".json", ".ndjson"),
+    "json": (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz"),
+    "arrow": (".arrow", ".feather"),
 }
+COLUMNS = "_common_metadata"  # in a folder: the schema of all columns, as other writers do it
 _HIVE = re.compile(r"(^|/)[^/=]+=[^/]*/")
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_HIVE_NAME = re.compile(r"(?:^|(?<=/))([^/=]+)=[^/]*(?=/)")
 # What is read ahead of the operators is held in memory: little is enough to keep them busy.
 READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}
 
 
+def format_of(path: str) -> Format | None:
+    """The format that a path's ending says."""
+    return next((kind for kind, ends in ENDINGS.items() if path.lower().endswith(ends)), None)
+
+
 def open_files(
-    path: str | Sequence[str], format: Format, order_by: Sequence[str] = ()
+    path: str | Sequence[str],
+    format: Format,
+    order_by: Sequence[str] = (),
+    *,
+    as_listed: bool = False,
 ) -> FileSource:
     """Files as a source.
 
@@ -39,6 +52,7 @@ def open_files(
         path: a file, a folder, a glob, `s3://bucket/...`, or a list of these.
         format: what all of them are.
         order_by: the declared order; its first column is the event time.
+        as_listed: read them in the order of the list, whatever their times are.
 
     Raises:
         SourceError: there are none, or one cannot be read, or they differ in their columns.
@@ -46,7 +60,7 @@ def open_files(
     paths = [path] if isinstance(path, str) else [str(one) for one in path]
     if not paths:
         raise SourceError("a list of files must have at least one, had none")
-    return FileSource(paths, format, order_by)
+    return FileSource(paths, format, order_by, as_listed=as_listed)
 
 
 class FileSource:
@@ -56,12 +70,21 @@ class FileSource:
     paths, in which part-2 comes before part-10.
     """
 
-    def __init__(self, paths: Sequence[str], format: Format, order_by: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        format: Format,
+        order_by: Sequence[str] = (),
+        *,
+        as_listed: bool = False,
+    ) -> None:
         self._paths, self._format, self._order_by = list(paths), format, tuple(order_by)
+        self._as_listed = as_listed
         self._system, self._files, self._root = _found(self._paths, format)
+        self._seen = frozenset(() if self.remote else self.identity())
         self._dataset = self._opened()
         self.schema = self._schema
-        if len(self._files) > 1 and format == "parquet":
+        if len(self._files) > 1 and format == "parquet" and not as_listed:
             self._files = self._by_time()
             self._dataset = self._opened(self.schema)
 
@@ -70,7 +93,7 @@ class FileSource:
     def _opened(self, schema: pa.Schema | None = None) -> ds.Dataset:
         partitioning = None
         if any(_HIVE.search(name[len(self._root) :]) for name in self._files):
-            partitioning = ds.partitioning(flavor="hive")
+            partitioning = ds.partitioning(self._partition_types(), flavor="hive")
         try:
             found = ds.dataset(
                 self._files,
@@ -82,23 +105,39 @@ class FileSource:
             )
             if schema is None:
                 self._schema = self._unified(found)
-                if self._format != "parquet" and found.schema != self._schema:
+                if self._format in ("csv", "json") and found.schema != self._schema:
                     return self._opened(self._schema)
             return found
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._unreadable(error) from None
 
+    def _partition_types(self) -> pa.Schema | None:
+        """The types of the columns in the names of folders, if the folder has them."""
+        place = f"{self._root.rstrip('/')}/{COLUMNS}"
+        if self._system.get_file_info(place).type != fs.FileType.File:
+            return None
+        known = pq.read_schema(place, filesystem=self._system)
+        names = _HIVE_NAME.findall(self._files[0][len(self._root) :])
+        return pa.schema([known.field(n) for n in names]) if set(names) <= {*known.names} else None
+
     def _reader(self, encoded: Collection[str]) -> Any:
+        if self._format == "csv":
+            # Here NaN is a number; pyarrow reads it as NULL.
+            words = [w for w in pa_csv.ConvertOptions().null_values if "nan" not in w.lower()]
+            options = pa_csv.ConvertOptions(null_values=words)
+            return ds.CsvFileFormat(
+                default_fragment_scan_options=ds.CsvFragmentScanOptions(convert_options=options)
+            )
         if self._format != "parquet":
-            return self._format
+            return "ipc" if self._format == "arrow" else self._format
         options = ds.ParquetReadOptions(dictionary_columns=list(encoded))
         scan = ds.ParquetFragmentScanOptions(pre_buffer=self._root.startswith("s3:"))
         return ds.ParquetFileFormat(read_options=options, default_fragment_scan_options=scan)
 
     def _unified(self, found: ds.Dataset) -> pa.Schema:
-        """The schema of all files; Parquet files must have the same columns."""
+        """The schema of all files; those that have types must have the same columns."""
         schema = pa.schema([_plain(f) for f in found.schema])
-        if self._format == "parquet":
+        if self._format in ("parquet", "arrow"):
             first = None
             for fragment in found.get_fragments():
                 own = [_plain(f) for f in fragment.physical_schema]
@@ -149,6 +188,10 @@ class FileSource:
         batch_rows: int = 131_072,
         bounds: Bounds | None = None,
     ) -> Iterator[pa.RecordBatch]:
+        if self._format == "parquet" and self.changed():
+            paths = ", ".join(map(repr, self._paths))
+            msg = f"files {paths} have changed since the statement was planned: give it again"
+            raise SourceError(msg)
         try:
             if not columns:
                 yield from empty_batches(self._dataset.count_rows(), batch_rows)
@@ -189,11 +232,30 @@ class FileSource:
         found = self._system.get_file_info(self._files)
         return tuple((info.path, info.size, info.mtime_ns) for info in found)
 
+    def changed(self) -> bool:
+        """Whether files here are others than those that were opened."""
+        return not self.remote and frozenset(self.identity()) != self._seen
+
+    @property
+    def files(self) -> list[str]:
+        """Those that are read, in their order."""
+        return list(self._files)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the files lie in S3."""
+        return not isinstance(self._system, fs.LocalFileSystem)
+
+    def opened_again(self) -> FileSource:
+        """The same paths as they are now."""
+        return FileSource(self._paths, self._format, self._order_by, as_listed=self._as_listed)
+
     def attach(self, name: str, session: Any) -> None:  # noqa: D102
         session.deregister_table(name)
-        local = isinstance(self._system, fs.LocalFileSystem)
-        if self._format == "parquet" and local and len(self._files) == 1:
-            session.register_parquet(name, self._files[0])
+        if self._format == "parquet" and not self.remote and len(self._files) == 1:
+            session.register_parquet(
+                name, self._files[0], file_extension=Path(self._files[0]).suffix
+            )
             if session.table(name).schema().types == self.schema.types:
                 return
             session.deregister_table(name)
@@ -217,7 +279,7 @@ def _in_nanoseconds(kind: pa.DataType, values: pa.ChunkedArray) -> pa.DataType:
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    return field.with_type(_PLAIN.get(field.type, field.type)).remove_metadata()
+    return field.with_type(PLAIN.get(field.type, field.type)).remove_metadata()
 
 
 def _within(bounds: Bounds | None, schema: pa.Schema) -> Any:
@@ -269,7 +331,7 @@ def _found(paths: Sequence[str], format: Format) -> tuple[fs.FileSystem, list[st
     if any(remote) and not all(remote):
         raise SourceError(f"files of one table must lie in one place, were {', '.join(paths)}")
     if any(remote):
-        system: fs.FileSystem = _s3()
+        system: fs.FileSystem = s3()
         listed = [_remote(system, path.removeprefix("s3://"), format) for path in paths]
     else:
         system = fs.LocalFileSystem()
@@ -292,7 +354,7 @@ def _local(path: str, format: Format) -> tuple[list[str], str]:
         return [name for name in found if Path(name).is_file()], root
     if place.is_dir():
         inside = [p for p in place.rglob("*") if p.is_file() and _is_data(p.relative_to(place))]
-        return [str(p) for p in inside if p.name.lower().endswith(_ENDINGS[format])], str(place)
+        return [str(p) for p in inside if p.name.lower().endswith(ENDINGS[format])], str(place)
     return ([str(place)] if place.is_file() else []), str(place.parent)
 
 
@@ -311,7 +373,7 @@ def _remote(system: fs.FileSystem, path: str, format: Format) -> tuple[list[str]
         if info.type == fs.FileType.File:
             return [path], path.rpartition("/")[0]
         root = path.rstrip("/")
-        return [n for n in _listed(system, root) if n.lower().endswith(_ENDINGS[format])], root
+        return [n for n in _listed(system, root) if n.lower().endswith(ENDINGS[format])], root
     except OSError as error:
         said = str(error).split("\n")[0]
         msg = f"'s3://{path}' cannot be reached: {said}; see AWS_ENDPOINT_URL and the AWS_ keys"
@@ -323,7 +385,7 @@ def _listed(system: fs.FileSystem, root: str) -> list[str]:
     return [i.path for i in system.get_file_info(chosen) if i.type == fs.FileType.File]
 
 
-def _s3() -> fs.S3FileSystem:
+def s3() -> fs.S3FileSystem:
     """S3 as the environment says: AWS_ENDPOINT_URL, AWS_REGION and the credentials."""
     import os
 

@@ -13,7 +13,7 @@ from fin_sql.catalog.table import Bounds
 from fin_sql.errors import ArgumentTypeError
 
 _NUMBERS = count()
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def open_data(data: Any) -> ArrowSource | DatasetSource:
@@ -37,7 +37,7 @@ def open_data(data: Any) -> ArrowSource | DatasetSource:
 
 def without_views(table: pa.Table) -> pa.Table:
     """The same rows without view types, which the kernels do not read."""
-    fields = [f.with_type(_PLAIN.get(f.type, f.type)) for f in table.schema]
+    fields = [f.with_type(PLAIN.get(f.type, f.type)) for f in table.schema]
     schema = pa.schema([f.remove_metadata() for f in fields])
     return table.cast(schema) if schema != table.schema else table.replace_schema_metadata(None)
 
@@ -72,6 +72,18 @@ class ArrowSource:
     def count(self) -> int | None:  # noqa: D102
         return int(self._table.num_rows)
 
+    def with_rows(self, rows: pa.Table) -> ArrowSource:
+        """The same rows, and others behind them."""
+        whole = pa.concat_tables([self._table, rows])
+        if self._many(whole):  # many inserts of few rows: a scan would be slow
+            whole = whole.combine_chunks()
+        return ArrowSource(whole)
+
+    @staticmethod
+    def _many(table: pa.Table) -> bool:
+        pieces = max((column.num_chunks for column in table.columns), default=0)
+        return pieces > 64 and table.num_rows < pieces * 8_192
+
     def identity(self) -> tuple[Any, ...]:  # noqa: D102
         return ("memory", self._number)
 
@@ -91,7 +103,7 @@ class DatasetSource:
         self._dataset = dataset
         self._number = next(_NUMBERS)
         self.schema = pa.schema(
-            [f.with_type(_PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
+            [f.with_type(PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
         )
 
     def scan(  # noqa: D102

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fin_sql.errors import SqlError
+from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
+from fin_sql.saving import save
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
+from fin_sql.sql.settings import Setting
+from fin_sql.sql.sinks import COUNT, Sink
 from fin_sql.sql.statement import Statement
 from fin_sql.states import Cancel
 
@@ -28,9 +34,15 @@ class Query:
     def __init__(self, context: Context, statement: Statement) -> None:
         self._context, self._statement = context, statement
         self._frame = None
+        self._kept: list[Any] = []
         if statement.plan is None:  # DataFusion runs CREATE, SET and the like at once
+            # A plan of ours holds its tables, which stay readable so; DataFusion's only has paths.
+            self._kept += context.kept.pinned() if context.kept else []
             self._frame = context.evaluator.sql(statement.sql, statement.params)
+            self._kept += context.kept.pinned() if context.kept else []
         self._cancel = Cancel()
+        self._count: int | None = None  # of a statement that saves, when it has run
+        self._said: str | None = None  # by its EXPLAIN ANALYZE
 
     @property
     def schema(self) -> pa.Schema:
@@ -58,16 +70,45 @@ class Query:
         statement = self._statement
         if statement.explain:
             yield self._explanation(analyze=statement.explain == "analyze")
+        elif isinstance(statement.plan, Sink):
+            self.save(progress=progress)
+            if len(statement.plan.schema):
+                yield pa.record_batch([pa.array([self._count], pa.int64())], COUNT)
+        elif isinstance(statement.plan, Setting):
+            self.save()
+            if statement.plan.value is None:
+                rows = [
+                    {"name": statement.plan.name, "value": self._context.setting(statement.plan)}
+                ]
+                yield pa.RecordBatch.from_pylist(rows, statement.plan.schema)
         elif statement.plan is not None:
             yield from self._run(progress).batches(statement.plan)
         else:
             schema = self.schema
             try:
                 for batch in self._frame.execute_stream():  # type: ignore[union-attr]
+                    self._cancel.check()
                     columns = batch.to_pyarrow().columns
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            except FinSqlError:
+                raise
             except Exception as error:
                 raise SqlError(plain_message(error)) from None
+
+    def save(self, *, progress: Callable[[int], None] | None = None) -> None:
+        """Run a statement that saves, unless it has run; of a query nothing runs.
+
+        Raises:
+            SqlError, KernelError, OrderError, SourceError, CancelledError: nothing was saved.
+        """
+        sink, explain = self._statement.plan, self._statement.explain
+        if isinstance(sink, Setting):
+            self._context.set(sink)
+        if isinstance(sink, Sink) and self._count is None and explain != "plan":
+            if explain == "analyze":
+                self._said = self.explain(analyze=True)
+            else:
+                self._count = save(self._context, sink, self._run(progress))
 
     def _run(self, progress: Callable[[int], None] | None = None) -> Run:
         context = self._context
@@ -82,11 +123,15 @@ class Query:
         )
 
     def _explanation(self, *, analyze: bool) -> pa.RecordBatch:
-        return pa.record_batch({"plan": self.explain(analyze=analyze).split("\n")})
+        self.save()
+        said = self._said or self.explain(analyze=analyze)
+        return pa.record_batch({"plan": said.split("\n")})
 
     def explain(self, *, analyze: bool = False) -> str:
         """The plan as a tree; `analyze` runs the query, and adds rows and seconds."""
         plan = self._statement.plan
+        if isinstance(plan, Setting):
+            return f"Setting {plan.name}"
         if plan is None:
             return str(self._frame.optimized_logical_plan().display_indent())  # type: ignore[union-attr]
         counted: dict[int, Counted] | None = None
@@ -94,9 +139,20 @@ class Query:
             counted = {}
             run = self._run()
             run.counted = counted
-            for _ in run.batches(plan):
-                pass
+            if isinstance(plan, Sink):
+                self._count_saved(plan, run)
+            else:
+                for _ in run.batches(plan):
+                    pass
         return explained(plan, self._context.layouts, counted)
+
+    def _count_saved(self, sink: Sink, run: Run) -> None:
+        assert run.counted is not None
+        if self._count is not None:
+            raise SqlError("the statement has run, and runs once: write EXPLAIN ANALYZE before it")
+        begin = perf_counter()
+        self._count = save(self._context, sink, run)
+        run.counted[id(sink)] = Counted(self._count, perf_counter() - begin)
 
     def to_arrow(self) -> pa.Table:
         """The rows as a `pyarrow.Table`."""
@@ -117,26 +173,122 @@ class Query:
         table = self.to_arrow()
         return {name: table[name].to_numpy() for name in table.column_names}
 
-    def write_parquet(self, path: str) -> int:
-        """Write the rows to one Parquet file; returns how many.
+    def write_parquet(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        partition_by: str | Sequence[str] = (),
+        compression: str | None = None,
+        compression_level: int | None = None,
+        row_group_size: int | None = None,
+        overwrite: bool | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the rows to Parquet, all or none, as COPY does; returns how many.
 
-        The file appears under its name when it is complete.
+        Args:
+            path: of a file, which appears under its name when it is complete; with `partition_by`,
+                or a "/" at its end, of a folder; or `s3://bucket/key`.
+            partition_by: columns whose values name folders: `symbol=BTC-USD/part-0.parquet`.
+            compression: zstd (by default), snappy, lz4, gzip, brotli or none.
+            compression_level: of the codec.
+            row_group_size: rows of a group, by default 524 288.
+            overwrite: by default a file is replaced, and a folder that is not empty is refused.
+            progress: as in `stream`.
+
+        Raises:
+            SourceError: it cannot be written; what was there is unchanged.
+            SqlError, KernelError, OrderError, CancelledError: the query fails; likewise.
         """
-        import os
+        options = {
+            "compression": compression,
+            "compression_level": compression_level,
+            "row_group_size": row_group_size,
+            "overwrite": overwrite,
+        }
+        return self._write(path, "parquet", partition_by, options, progress)
 
-        import pyarrow.parquet as pq
+    def write_csv(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        partition_by: str | Sequence[str] = (),
+        header: bool = True,
+        delimiter: str = ",",
+        null: str = "",
+        compression: str | None = None,
+        overwrite: bool | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the rows as CSV; as `write_parquet`.
 
-        part, rows = f"{path}.part", 0
-        try:
-            with pq.ParquetWriter(part, self.schema) as writer:
-                for batch in self.stream():
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
-            os.replace(part, path)
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
-        return rows
+        Args:
+            path: a file that is compressed ends in `.csv.gz`.
+            partition_by: see `write_parquet`.
+            header: write the names first.
+            delimiter: between values.
+            null: what NULL is written as.
+            compression: gzip or none.
+            overwrite: see `write_parquet`.
+            progress: see `write_parquet`.
+        """
+        options = {
+            "header": header,
+            "delimiter": delimiter,
+            "null": null,
+            "compression": compression,
+            "overwrite": overwrite,
+        }
+        return self._write(path, "csv", partition_by, options, progress)
+
+    def write_json(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        partition_by: str | Sequence[str] = (),
+        compression: str | None = None,
+        overwrite: bool | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write a JSON object for each row; as `write_csv`."""
+        options = {"compression": compression, "overwrite": overwrite}
+        return self._write(path, "json", partition_by, options, progress)
+
+    def write_arrow(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        partition_by: str | Sequence[str] = (),
+        compression: str | None = None,
+        compression_level: int | None = None,
+        row_group_size: int | None = None,
+        overwrite: bool | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the rows to an Arrow IPC file; as `write_parquet`, not compressed by default."""
+        options = {
+            "compression": compression,
+            "compression_level": compression_level,
+            "row_group_size": row_group_size,
+            "overwrite": overwrite,
+        }
+        return self._write(path, "arrow", partition_by, options, progress)
+
+    def _write(
+        self,
+        path: str | os.PathLike[str],
+        format: str,
+        partition_by: str | Sequence[str],
+        options: dict[str, Any],
+        progress: Callable[[int], None] | None,
+    ) -> int:
+        columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+        given = {name: value for name, value in options.items() if value is not None}
+        where = self._context.target(os.fspath(path), format, columns, given)
+        with closing(self.stream(progress=progress)) as rows:  # type: ignore[type-var]
+            written = where.write(self.schema, rows, self._context.memory_limit)
+        self._context.reopen_files()
+        return written
 
     def show(self, rows: int = 20) -> None:
         """Print the first rows as a table."""

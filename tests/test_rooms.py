@@ -28,9 +28,10 @@ ROOMS = {
     "kernel": (["fin_sql.kernel"], ["errors", "spec", "registry", "abi", "exec"]),
     "asof": (["fin_sql.asof", "fin_sql.asof_joiner"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
+    "home": (["fin_sql.home", "fin_sql.kept"], ["errors", "catalog"]),
     "context": (
-        ["fin_sql.connection", "fin_sql.context", "fin_sql.query"],
-        ["errors", "abi", "exec", "catalog", "sql", "session"],
+        ["fin_sql.connection", "fin_sql.context", "fin_sql.query", "fin_sql.saving"],
+        ["errors", "abi", "exec", "catalog", "sql", "session", "home"],
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec"]),
@@ -43,7 +44,17 @@ ROOMS = {
     "pages": (["fin_sql.pages"], ["spec", "catalogue", "context", "docs", "testing"]),
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],
-        ["errors", "registry", "catalogue", "docs", "sql", "session", "context", "testing"],
+        [
+            "errors",
+            "registry",
+            "catalogue",
+            "docs",
+            "catalog",
+            "sql",
+            "session",
+            "context",
+            "testing",
+        ],
     ),
     "front": (["fin_sql"], ["errors", "asof", "kernel", "session", "context", "catalogue"]),
 }

@@ -2,14 +2,15 @@
 
 from libc.math cimport fabs, isnan, sqrt
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, GROW, MISSING, Rows, cell, define_aggregate, define_ring, define_scalar,
-    define_window, drive,
+    ABSENT, EMIT, GROW, MISSING, NO_MEMORY, Rows, cell, define_aggregate, define_ring,
+    define_scalar, define_window, drive,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
-from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
+from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_copy, ordered_merge
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import correlation
 from fin_sql.udfs._window cimport Joint, JointWindow, correlated, joint_bytes, joint_push
@@ -101,25 +102,31 @@ cdef int yoshida(void* state, const cell* p, const cell* x, cell* out) noexcept 
     return EMIT
 
 
-cdef Pair yoshida_pair(const Yoshida* s) noexcept nogil:
+cdef int yoshida_pair(const Yoshida* s, Pair* pair) noexcept nogil:
     """The sums with the last event in them."""
-    cdef const cell* rows = ordered_rows(s, sizeof(Yoshida))
-    cdef Pair pair = s.pair
+    cdef cell* rows
     cdef Event event = s.event
     cdef int64_t i
+    pair[0] = s.pair
     if s.rows.stale:
-        memset(&pair, 0, sizeof(Pair))
+        rows = ordered_copy(&s.rows, sizeof(Yoshida), 2)
+        if rows == NULL:
+            return NO_MEMORY
+        memset(pair, 0, sizeof(Pair))
         memset(&event, 0, sizeof(Event))
         for i in range(s.rows.n):
-            take_row(&event, &pair, rows[3 * i].i, rows[3 * i + 1].f, rows[3 * i + 2].f)
+            take_row(&event, pair, rows[3 * i].i, rows[3 * i + 1].f, rows[3 * i + 2].f)
+        free(rows)
     if event.there:
-        take_event(&pair, &event)
+        take_event(pair, &event)
     sum_add(&pair.covariance, -pair.debt)       # what waits ends at the last price of b
-    return pair
+    return EMIT
 
 
 cdef int yoshida_cov(const void* state, const cell* p, cell* out) noexcept nogil:
-    cdef Pair pair = yoshida_pair(<const Yoshida*> state)
+    cdef Pair pair
+    if yoshida_pair(<const Yoshida*> state, &pair) == NO_MEMORY:
+        return NO_MEMORY
     if pair.n_a < 2 or pair.n_b < 2:
         return ABSENT
     out[0].f = sum_value(&pair.covariance)
@@ -127,8 +134,11 @@ cdef int yoshida_cov(const void* state, const cell* p, cell* out) noexcept nogil
 
 
 cdef int yoshida_corr(const void* state, const cell* p, cell* out) noexcept nogil:
-    cdef Pair pair = yoshida_pair(<const Yoshida*> state)
-    cdef double var_a = sum_value(&pair.var_a), var_b = sum_value(&pair.var_b)
+    cdef Pair pair
+    cdef double var_a, var_b
+    if yoshida_pair(<const Yoshida*> state, &pair) == NO_MEMORY:
+        return NO_MEMORY
+    var_a, var_b = sum_value(&pair.var_a), sum_value(&pair.var_b)
     if pair.n_a < 2 or pair.n_b < 2 or not (var_a > 0.0 and var_b > 0.0):
         return ABSENT
     out[0].f = sum_value(&pair.covariance) / sqrt(var_a) / sqrt(var_b)

@@ -2,13 +2,17 @@
 
 from libc.math cimport asinh, exp, expm1, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, GROW, Rows, absorb, cell, define_aggregate, define_scalar, define_window,
+    ABSENT, EMIT, GROW, NO_MEMORY, Rows, absorb, cell, define_aggregate, define_scalar,
+    define_window,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
-from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
+from fin_sql.udfs._ordered cimport (
+    Ordered, ordered_add, ordered_copy, ordered_merge, ordered_rows,
+)
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import mean
 
@@ -122,7 +126,8 @@ cdef int twap(void* state, const cell* p, const cell* x, cell* out) noexcept nog
 cdef int twap_value(const void* state, const cell* p, cell* out) noexcept nogil:
     cdef const Twap* s = <const Twap*> state
     cdef const cell* rows = ordered_rows(state, sizeof(Twap))
-    cdef const cell* last = rows + 2 * (s.rows.n - 1)
+    cdef const cell* last
+    cdef cell* copy = NULL
     cdef Twap anew
     cdef int64_t i, end
     if s.rows.n == 0:
@@ -130,15 +135,20 @@ cdef int twap_value(const void* state, const cell* p, cell* out) noexcept nogil:
     memset(&anew, 0, sizeof(Twap))
     anew.area = s.area
     if s.rows.stale:
+        rows = copy = ordered_copy(&s.rows, sizeof(Twap), 1)
+        if copy == NULL:
+            return NO_MEMORY
         memset(&anew, 0, sizeof(Twap))
         for i in range(1, s.rows.n):
             held_until(&anew, rows + 2 * (i - 1), rows[2 * i].i)
+    last = rows + 2 * (s.rows.n - 1)
     end = max(last[0].i, p[0].i) if p[0].i else last[0].i
     if end == rows[0].i:
         out[0].f = sum_value(&s.prices) / <double> s.rows.n
     else:
         out[0].f = ((sum_value(&anew.area) + last[1].f * elapsed(last[0].i, end))
                     / elapsed(rows[0].i, end))
+    free(copy)
     return EMIT
 
 

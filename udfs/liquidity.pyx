@@ -4,13 +4,14 @@ from math import exp as textbook_exp, log as textbook_log, sqrt as textbook_sqrt
 
 from libc.math cimport NAN, fabs, fmax, fmin, isnan, log, sqrt, tanh
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, GROW, Rows, cell, define_aggregate, define_ring, define_window, drive,
+    ABSENT, EMIT, GROW, NO_MEMORY, Rows, cell, define_aggregate, define_ring, define_window, drive,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
-from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
+from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_copy, ordered_merge
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import comoment, moment, trailing
 from fin_sql.udfs._window cimport (
@@ -296,16 +297,20 @@ cdef int roll_spread_agg(void* state, const cell* p, const cell* x, cell* out) n
 
 cdef int roll_spread_value(const void* state, const cell* p, cell* out) noexcept nogil:
     cdef const Bounces* s = <const Bounces*> state
-    cdef const cell* rows = ordered_rows(state, sizeof(Bounces))
+    cdef cell* rows
     cdef Bounces anew
     cdef double covariance = s.pairs.cxy
     cdef int64_t i
     if s.rows.n < 3:
         return ABSENT
     if s.rows.stale:
+        rows = ordered_copy(&s.rows, sizeof(Bounces), 1)
+        if rows == NULL:
+            return NO_MEMORY
         memset(&anew, 0, sizeof(Bounces))
         for i in range(s.rows.n):
             bounce(&anew, i + 1, rows[2 * i + 1].f)
+        free(rows)
         covariance = anew.pairs.cxy
     out[0].f = roll_of(covariance / <double> (s.rows.n - 2))
     return EMIT

@@ -4,13 +4,14 @@ from math import pi, sqrt as textbook_sqrt
 
 from libc.math cimport M_PI, fabs, sqrt
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from fin_sql.abi cimport (
-    ABSENT, EMIT, GROW, Rows, cell, define_aggregate, define_ring, define_window, drive,
+    ABSENT, EMIT, GROW, NO_MEMORY, Rows, cell, define_aggregate, define_ring, define_window, drive,
 )
 from fin_sql.spec import Arg, Out, Param, Spec
-from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_merge, ordered_rows
+from fin_sql.udfs._ordered cimport Ordered, ordered_add, ordered_copy, ordered_merge
 from fin_sql.udfs._sum cimport Sum, sum_add, sum_value
 from fin_sql.udfs._textbook import trailing
 from fin_sql.udfs._window cimport PlainWindow, added, plain_bytes, plain_push
@@ -223,17 +224,22 @@ cdef inline int take_neighbour(void* state, const cell* x, bint median) noexcept
     return EMIT
 
 
-cdef inline double neighbours_total(const void* state, bint median) noexcept nogil:
+cdef inline int neighbours_total(const void* state, bint median, double* total) noexcept nogil:
     cdef const Neighbours* s = <const Neighbours*> state
-    cdef const cell* rows = ordered_rows(state, sizeof(Neighbours))
+    cdef cell* rows
     cdef Neighbours anew
     cdef int64_t i
-    if not s.rows.stale:
-        return sum_value(&s.total)
-    memset(&anew, 0, sizeof(Neighbours))
-    for i in range(s.rows.n):
-        neighbour(&anew, i + 1, rows[2 * i + 1].f, median)
-    return sum_value(&anew.total)
+    total[0] = sum_value(&s.total)
+    if s.rows.stale:
+        rows = ordered_copy(&s.rows, sizeof(Neighbours), 1)
+        if rows == NULL:
+            return NO_MEMORY
+        memset(&anew, 0, sizeof(Neighbours))
+        for i in range(s.rows.n):
+            neighbour(&anew, i + 1, rows[2 * i + 1].f, median)
+        free(rows)
+        total[0] = sum_value(&anew.total)
+    return EMIT
 
 
 cdef int bipower_var_agg(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
@@ -241,8 +247,13 @@ cdef int bipower_var_agg(void* state, const cell* p, const cell* x, cell* out) n
 
 
 cdef int bipower_var_value(const void* state, const cell* p, cell* out) noexcept nogil:
-    out[0].f = M_PI / 2.0 * neighbours_total(state, False)
-    return EMIT if (<const Neighbours*> state).rows.n > 1 else ABSENT
+    cdef double total
+    if (<const Neighbours*> state).rows.n < 2:
+        return ABSENT
+    if neighbours_total(state, False, &total) == NO_MEMORY:
+        return NO_MEMORY
+    out[0].f = M_PI / 2.0 * total
+    return EMIT
 
 
 cdef int medrv_agg(void* state, const cell* p, const cell* x, cell* out) noexcept nogil:
@@ -250,10 +261,12 @@ cdef int medrv_agg(void* state, const cell* p, const cell* x, cell* out) noexcep
 
 
 cdef int medrv_value(const void* state, const cell* p, cell* out) noexcept nogil:
-    cdef double n = <double> (<const Neighbours*> state).rows.n
+    cdef double n = <double> (<const Neighbours*> state).rows.n, total
     if n < 3.0:
         return ABSENT
-    out[0].f = MEDRV * (n / (n - 2.0)) * neighbours_total(state, True)
+    if neighbours_total(state, True, &total) == NO_MEMORY:
+        return NO_MEMORY
+    out[0].f = MEDRV * (n / (n - 2.0)) * total
     return EMIT
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
@@ -27,6 +26,7 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+    arrow = "arrow"
     parquet = "parquet"
 
 
@@ -51,6 +51,9 @@ def sql(
     ] = None,
     timing: Annotated[bool, typer.Option(help="Say rows and seconds, on the error output.")] = True,
     ends: Annotated[int, typer.Option(min=1, help="Rows that a table shows at either end.")] = 20,
+    home: Annotated[
+        Path | None, typer.Option(file_okay=False, help="A folder that keeps the tables.")
+    ] = None,
 ) -> int:
     """Run a query over files: with kernels, windows and ASOF JOIN.
 
@@ -66,23 +69,23 @@ def sql(
     """
     from fin_sql.connection import connect
 
-    ctx = connect()
-    orders = dict(_pair(word, "--order-by") for word in order_by or ())
-    for word in table or ():
-        name, path = _pair(word, "--table")
-        columns = orders.pop(name, None)
-        ctx.register_files(name, path, columns.split(",") if columns else None)
-    if orders:
-        raise SqlError(f"--order-by names {', '.join(orders)}, which no --table gives")
-    rows = 0
-    for statement in statements(_text(query, file)):
-        begin = perf_counter()
-        found = ctx.sql(statement)
-        rows = put_out(found, format or _by_name(output), output, ends)
-        if timing:
-            word = "row" if rows == 1 else "rows"
-            sys.stderr.write(f"{rows:,} {word} in {perf_counter() - begin:.3f} s\n")
-    return rows
+    with connect(home=home) as ctx:
+        orders = dict(_pair(word, "--order-by") for word in order_by or ())
+        for word in table or ():
+            name, path = _pair(word, "--table")
+            columns = orders.pop(name, None)
+            ctx.register_files(name, path, columns.split(",") if columns else None)
+        if orders:
+            raise SqlError(f"--order-by names {', '.join(orders)}, which no --table gives")
+        rows = 0
+        for statement in statements(_text(query, file)):
+            begin = perf_counter()
+            found = ctx.prepare(statement)
+            rows = put_out(found, format or _by_name(output), output, ends)
+            if timing:
+                word = "row" if rows == 1 else "rows"
+                sys.stderr.write(f"{rows:,} {word} in {perf_counter() - begin:.3f} s\n")
+        return rows
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -101,10 +104,9 @@ def _pair(word: str, option: str) -> tuple[str, str]:
 
 
 def _by_name(output: Path | None) -> Format:
-    endings = {".csv": Format.csv, ".json": Format.json, ".ndjson": Format.json}
-    if output is None:
-        return Format.table
-    return endings.get(output.suffix, Format.parquet)
+    from fin_sql.catalog.files import format_of
+
+    return Format.table if output is None else Format(format_of(str(output)) or "parquet")
 
 
 def statements(text: str) -> Iterator[str]:
@@ -121,17 +123,18 @@ def statements(text: str) -> Iterator[str]:
 def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int:
     """Print or write the rows of a query; returns how many."""
     with progress() as told:
+        if output is not None:
+            if format is Format.table:
+                raise SqlError("--output needs --format csv, json, arrow or parquet")
+            if not len(query.schema):  # CREATE VIEW gives nothing to write
+                return sum(batch.num_rows for batch in query.stream(progress=told))
+            return _to_file(query, format, output, told)
+        if format in (Format.parquet, Format.arrow):
+            raise SqlError(f"{format.name.capitalize()} is no text: name a file by --output")
         stream = query.stream(progress=told)
-        if format is Format.table:
-            if output is not None:
-                raise SqlError("--output needs --format csv, json or parquet")
-            table = pa.Table.from_batches(stream, query.schema)
-        elif output is None:
-            if format is Format.parquet:
-                raise SqlError("Parquet is no text: name a file by --output")
-            return _write(stream, query.schema, format, sys.stdout.buffer)
-        else:
-            return _to_file(stream, query.schema, format, output)
+        if format is not Format.table:
+            return _print(stream, query.schema, format)
+        table = pa.Table.from_batches(stream, query.schema)
     if query.schema.names == ["plan"]:
         sys.stdout.write("\n".join(table["plan"].to_pylist()) + "\n")
         return int(table.num_rows)
@@ -140,43 +143,26 @@ def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int
     return int(table.num_rows)
 
 
-def _to_file(stream: Iterator[Any], schema: pa.Schema, format: Format, output: Path) -> int:
-    """Write beside the file, and put it in its place when it is complete."""
-    part = output.with_name(output.name + ".part")
-    try:
-        with part.open("wb") as sink:
-            rows = _write(stream, schema, format, sink)
-        os.replace(part, output)
-    finally:
-        part.unlink(missing_ok=True)
-    return rows
+def _to_file(query: Query, format: Format, output: Path, told: Any) -> int:
+    write = {
+        Format.csv: query.write_csv,
+        Format.json: query.write_json,
+        Format.arrow: query.write_arrow,
+        Format.parquet: query.write_parquet,
+    }[format]
+    return write(output, progress=told)
 
 
-def _write(stream: Iterator[Any], schema: pa.Schema, format: Format, sink: IO[bytes]) -> int:
-    rows = 0
-    if format is Format.json:
-        from fin_sql.cli.text import json_lines
+def _print(stream: Iterator[Any], schema: pa.Schema, format: Format) -> int:
+    from fin_sql.catalog.text import csv_header, csv_lines, json_lines
 
-        for batch in stream:
-            sink.write(json_lines(batch))
-            rows += batch.num_rows
-        sink.flush()
-        return rows
+    sink, rows = sys.stdout.buffer, 0
     if format is Format.csv:
-        from fin_sql.cli.text import csv_header, csv_lines
-
         sink.write(csv_header(schema))
-        for batch in stream:
-            sink.write(csv_lines(batch))
-            rows += batch.num_rows
-        sink.flush()
-        return rows
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(sink, schema) as writer:
-        for batch in stream:
-            writer.write_batch(batch)
-            rows += batch.num_rows
+    for batch in stream:
+        sink.write(csv_lines(batch) if format is Format.csv else json_lines(batch))
+        rows += batch.num_rows
+    sink.flush()
     return rows
 
 

@@ -272,7 +272,9 @@ class KernelAggregate(Operator):
         raise NotStreamableError(msg)
 
     def bytes_held(self) -> int:  # noqa: D102
-        held = self._keys.bytes_held + sum(states.bytes_held for states in self._states)
+        held: int = self._keys.bytes_held + sum(states.bytes_held for states in self._states)
+        held += sum(part.nbytes for parts in self._values.values() for part in parts)
+        held += sum(part.nbytes for part in self._appeared)
         return held + (self._timeline.groups.bytes_held if self._timeline else 0)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fin_sql.errors import FinSqlError, SqlError, UnknownNameError
 from fin_sql.exec.fragment import Evaluator, params_in
-from fin_sql.sql.concern import concerns
+from fin_sql.sql.concern import Ours, concerns
 from fin_sql.sql.grouped import fold_groups, pass_groups_on
 from fin_sql.sql.joins import bind_source
 from fin_sql.sql.names import Rewriter, Written
@@ -42,8 +42,7 @@ class Known:
         open_path: the table of a file, a folder or a glob.
         tables: all names, for hints.
         params: values of the parameters.
-        leave_windows: leave the standard windows to DataFusion.
-        deterministic: take every aggregate whose bits depend on the order of its rows.
+        ours: what a session takes beside our forms.
     """
 
     evaluator: Evaluator
@@ -51,8 +50,7 @@ class Known:
     open_path: Callable[[str], Any]
     tables: Callable[[], Sequence[str]]
     params: Mapping[str, Any] = field(default_factory=dict)
-    leave_windows: bool = False
-    deterministic: bool = False
+    ours: Ours = Ours()
 
 
 class Binder:
@@ -173,7 +171,7 @@ class Binder:
 
     def is_ours(self, span: Span) -> bool:
         """Whether a part of the statement has a form of ours, or a CTE that has."""
-        if concerns(self.text, *span, leave_windows=self.known.leave_windows):
+        if concerns(self.text, *span, self.known.ours):
             return True
         begin, end = span
         tokens = self.text.tokens
@@ -299,7 +297,7 @@ class Binder:
     def _select(self, select: Select, query: Query) -> Node:
         if select.source is None:
             span = query.body.span
-            if not concerns(self.text, *span, leave_windows=self.known.leave_windows):
+            if not concerns(self.text, *span, self.known.ours):
                 return self._sorted(self.relational(self.text.written(*span), {}), query)
             relation = Relation(self.relational("SELECT 1 AS __one", {}), ())
         else:
@@ -311,7 +309,7 @@ class Binder:
             select.windows,
             self.describe,
             self.constant,
-            leave=self.known.leave_windows,
+            leave=not self.known.ours.windows,
         )
         if select.group_by is not None and select.qualify:
             self.text.fail("QUALIFY filters windows; a GROUP BY has HAVING", *select.qualify)

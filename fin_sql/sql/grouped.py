@@ -71,7 +71,7 @@ def pass_groups_on(
         written.rounds and pa.types.is_floating(node.schema.field(name).type)
         for name, written, _ in outputs
     )
-    if rounds and binder.known.deterministic:
+    if rounds and binder.known.ours.deterministic:
         msg = (
             "SET deterministic = on: DataFusion would run this GROUP BY, and its sums depend on "
             "threads; write it without GROUPING SETS and queries in brackets, or SET it off"

@@ -141,6 +141,11 @@ class Groups:
     def _meant(self, span: Span, items: Sequence[Item]) -> Span:
         """The expression that a number or a name of the SELECT list stands for."""
         token = self.text.tokens[span[0]]
+        if token.says("(") and self.text.closing[span[0]] == span[1] - 1:
+            inner = span[0] + 1, span[1] - 1
+            query = self.text.tokens[inner[0]].says("select", "with", "values")
+            if not query and len(self.text.split(*inner, ",")) == 1:
+                return self._meant(inner, items)
         if span[1] - span[0] > 1:
             return span
         if token.kind == "number" and token.text.isdigit():

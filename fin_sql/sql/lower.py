@@ -396,6 +396,8 @@ class Run:
         """Whether no DataFusion runs below: such a node may be read from inside of a plan."""
         if isinstance(node, (Relational, Filter)) or self.counted is not None:
             return False
+        if isinstance(node, Aggregate) and node.others:
+            return False
         if isinstance(node, Project) and not all(o.bare for o in node.outputs):
             return False
         return all(self.pure(part) for part in node.inputs)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fin_sql.errors import FinSqlError
 from fin_sql.exec.fragment import Evaluator
+from fin_sql.sql.arrange import total_order
 from fin_sql.sql.plan import (
     Aggregate,
     AsofJoin,
@@ -314,6 +315,8 @@ def _pruned(node: Node, needed: set[str]) -> Node:
         left = {*keep, node.on[0], *(one for one, _ in node.by)}
         right = {*payload, node.on[1], *(other for _, other in node.by)}
         right |= {node.ties_by} if node.ties_by else set()
+        if not total_order(node.right):
+            right = set(node.right.schema.names)  # all of them decide between equal times
         return replace(
             node,
             left=_pruned(node.left, left),
@@ -338,6 +341,8 @@ def _pruned_window(node: KernelWindow, needed: set[str]) -> Node:
         return _pruned(node.input, needed)
     below = needed - {c.name for c in node.calls}
     below |= {*node.partition_by, *node.order_by, *(a for c, _ in kept for a in c.args)}
+    if not total_order(node.input):
+        below = set(node.input.schema.names)  # all of them decide between equal times
     return replace(
         node,
         input=_pruned(node.input, below),

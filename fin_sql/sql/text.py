@@ -11,6 +11,7 @@ from sqlglot.tokens import Tokenizer, TokenType  # type: ignore[attr-defined]
 
 from fin_sql.errors import SqlError
 
+_SHOW = re.compile(r"\s*(show)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d]\w*")
 _KINDS = {
     TokenType.STRING: "string",
@@ -50,11 +51,14 @@ class Text:
 
     def __init__(self, sql: str) -> None:
         self.sql = sql
+        self.tokens: list[Token] = []
+        shows = _SHOW.match(sql)  # the tokenizer takes what follows for one string
+        if shows:
+            self.tokens.append(Token("word", "show", shows.start(1), shows.end(1)))
         try:
-            found = Tokenizer().tokenize(sql)
+            found = Tokenizer().tokenize(" " * shows.end() + sql[shows.end() :] if shows else sql)
         except TokenError as error:
             raise SqlError(f"the statement cannot be read: {error}") from None
-        self.tokens: list[Token] = []
         for token in found:
             self._add(token.token_type, token.text, token.start, token.end + 1)
         self.tokens.append(Token("end", "", len(sql.rstrip()), len(sql.rstrip())))

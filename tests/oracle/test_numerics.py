@@ -153,3 +153,36 @@ def test_nothing_one_row_and_only_missing_rows():
             found = run(name, column, **params)
             assert len(found) == len(x)
             assert found.null_count == (0 if name == "ewma" and x == [1.0] else len(x)), name
+
+
+# ---------------------------------------------------------------- rows of a group in any order
+
+ORDERED = """
+    SELECT hayashi_yoshida_cov(ts, a, b) AS cov, hayashi_yoshida_corr(ts, a, b) AS corr,
+           bipower_var_agg(a, ts) AS bipower, medrv_agg(a, ts) AS medrv,
+           roll_spread_agg(a, ts) AS roll, twap(price, ts) AS twap
+    FROM t
+"""
+ORDERS = {
+    "one part behind the other": lambda n, rng: np.argsort(np.arange(n) % 2, kind="stable"),
+    "backwards": lambda n, rng: np.arange(n)[::-1],
+    "by chance": lambda n, rng: rng.permutation(n),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_rows_of_a_group_cost_a_sort_and_no_more_in_any_order(order):
+    """A move of memory for each row would take minutes."""
+    n, rng = 300_000, np.random.default_rng(20261125)
+    walk = np.cumsum(rng.normal(size=(3, n)), axis=1)
+    table = pa.table({
+        "ts": pa.array(np.cumsum(rng.integers(1, 10**9, n)), pa.timestamp("ns")),
+        "a": pa.array(walk[0], mask=rng.random(n) < 0.5), "b": walk[1], "price": walk[2] + 1e4,
+    })  # fmt: skip
+    found = []
+    for rows in (table, table.take(pa.array(ORDERS[order](n, rng)))):
+        ctx = fin_sql.connect(threads=1)
+        ctx.register("t", rows)
+        found.append(ctx.sql(ORDERED).to_arrow().to_pylist())
+    assert found[0] == found[1]
+    assert None not in found[0][0].values()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import fin_sql
-from fin_sql.errors import KernelError
+from fin_sql.errors import KernelError, SqlError
 from fin_sql.testing import Market
 from fin_sql.testing.compare import assert_same_bits
 
@@ -390,6 +390,33 @@ def compensated(values):
     return total + lost
 
 
+TIED = "(SELECT b, ts, a, k FROM (SELECT DISTINCT * FROM t) r)"
+
+
+@pytest.mark.parametrize(
+    ("query", "more"),
+    [
+        (f"SELECT k, first_value(a) AS r, vwap(a, 1){{}} FROM {TIED} q GROUP BY k", ", min(b)"),
+        (f"SELECT k, sum(a) AS r, vwap(a, 1){{}} FROM {TIED} q GROUP BY k", ", max(b)"),
+        (f"SELECT a, diff(a) OVER (ORDER BY ts) AS r{{}} FROM {TIED} q", ", b"),
+        (f"SELECT q.a AS r{{}} FROM l ASOF JOIN {TIED} q MATCH_CONDITION (l.ts >= q.ts)", ", q.b"),
+    ],
+)
+def test_a_column_more_leaves_the_others_as_they_are(query, more):
+    rng, n = np.random.default_rng(12), 3_000
+    ts = pa.array(rng.integers(0, 40, n)).cast(pa.timestamp("s"))
+    columns = {"b": rng.normal(size=n), "ts": ts, "a": rng.normal(size=n) * 1e9 ** rng.random(n)}
+    ctx = session(pa.table({**columns, "k": rng.integers(0, 5, n)}))
+    ctx.register("l", pa.table({"ts": pa.array(range(40)).cast(pa.timestamp("s"))}))
+    one = ctx.sql(query.format("")).to_arrow()
+    other = ctx.sql(query.format(more)).to_arrow()
+    order = [one.column_names[0], one.column_names[1]] if one.num_columns > 1 else ["r"]
+    by = [(name, "ascending") for name in order]
+    left, right = (found.select(order).sort_by(by).combine_chunks() for found in (one, other))
+    for name in order:
+        assert_same_bits(left[name].chunk(0), right[name].chunk(0), name)
+
+
 @pytest.mark.parametrize(
     "calls",
     [
@@ -427,3 +454,52 @@ def test_a_values_list_has_the_order_that_it_is_written_in():
     values = "(VALUES ('b', 3.0, 1), ('a', 2.0, 1), ('b', 1.0, 2)) AS t (k, x, w)"
     found = ctx.sql(f"SELECT k, first_value(x) AS x, vwap(x, w) AS v FROM {values} GROUP BY k")
     assert found.to_arrow().to_pydict() == {"k": ["b", "a"], "x": [3.0, 2.0], "v": [5 / 3, 2.0]}
+
+
+# ---------------------------------------------------------------- SET deterministic
+
+
+def test_deterministic_takes_every_sum_of_doubles():
+    rng = np.random.default_rng(20261125)
+    n = 300_000
+    session = fin_sql.connect(threads=2)
+    session.register("t", pa.table({"k": rng.integers(0, 5, n), "x": rng.normal(size=n) * 1e6}))
+    query = "SELECT k, sum(x) AS s, avg(x) AS a, regr_slope(x, k) AS r FROM t GROUP BY k ORDER BY k"
+    plain = session.sql(query).to_arrow()
+    session.sql("SET deterministic = on")
+    assert session.sql("SHOW deterministic").to_arrow().to_pylist() == [
+        {"name": "deterministic", "value": "on"}
+    ]
+    found = session.sql(query)
+    assert "KernelAggregate" in found.explain()
+    whole = found.to_arrow()
+    for _ in range(8):
+        again = session.sql(query).to_arrow()
+        for name in whole.column_names:
+            assert_same_bits(again[name].combine_chunks(), whole[name].combine_chunks(), name)
+    np.testing.assert_allclose(whole["s"].to_numpy(), plain["s"].to_numpy(), rtol=1e-9)
+    session.sql("SET deterministic TO false")
+    assert "KernelAggregate" not in session.sql(query).explain()
+
+
+def test_deterministic_refuses_what_only_datafusion_can_sum():
+    session = fin_sql.connect()
+    session.register("t", pa.table({"k": [1, 2], "x": [1.0, 2.0]}))
+    session.sql("SET deterministic = true")
+    with pytest.raises(SqlError, match="GROUPING SETS"):
+        session.sql("SELECT k, sum(x) FROM t GROUP BY ROLLUP (k)")
+    assert (
+        session.sql("SELECT k, count(*) AS n FROM t GROUP BY ROLLUP (k)").to_arrow().num_rows == 3
+    )
+
+
+def test_a_setting_takes_its_own_values():
+    session = fin_sql.connect()
+    for wrong in ("SET deterministic = maybe", "SET windows = polars", "SET deterministic on"):
+        with pytest.raises(SqlError, match="was expected"):
+            session.sql(wrong)
+    session.sql("SET windows = datafusion")
+    query = "SELECT sum(x) OVER (ORDER BY x) AS s FROM (VALUES (1.0), (2.0)) t(x)"
+    assert "KernelWindow" not in session.sql(query).explain()
+    session.sql("SET windows = 'fin_sql'")
+    assert "KernelWindow" in session.sql(query).explain()

@@ -65,6 +65,10 @@ SAME = [
     ),
     (
         f"SELECT {TWO} AS w, k, sum(x) FROM t GROUP BY {TWO}, k",
+        f"SELECT {TWO} AS w, k, sum(x) FROM t GROUP BY ({TWO}), ((k))",
+    ),
+    (
+        f"SELECT {TWO} AS w, k, sum(x) FROM t GROUP BY {TWO}, k",
         f"SELECT {TWO} AS w, k, sum(x) FROM t GROUP BY w, k",
     ),
     (

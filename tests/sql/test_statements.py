@@ -226,7 +226,7 @@ WRONG = [
     ("SELECT ewma(price, 0.1) OVER (ORDER BY ts) FROM trades WHERE (price > 1", "not closed", "("),
     ("SELECT ewma(price, 0.1) OVER (ORDER BY ts) FROM trades; SELECT 1", "one statement", ";"),
     (
-        "CREATE TABLE x AS SELECT ewma(price, 0.1) OVER (ORDER BY ts) FROM trades",
+        "CREATE VIEW x AS SELECT ewma(price, 0.1) OVER (ORDER BY ts) FROM trades",
         "run its query",
         "CREATE",
     ),
