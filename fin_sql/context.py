@@ -28,6 +28,7 @@ from fin_sql.sql.concern import Ours
 from fin_sql.sql.settings import Setting
 from fin_sql.sql.statement import Statement, read_statement
 from fin_sql.sql.text import mentioned, quoted
+from fin_sql.streams import Streams
 
 Params = Mapping[str, Any] | Sequence[Any]
 
@@ -63,12 +64,13 @@ class Context:
             config = config.set(name, value)
         self._ctx = register_kernels(SessionContext(config))
         self.threads, self.memory_limit = threads, memory_limit
-        self.ours = Ours(windows=windows == "fin_sql")
+        self._ours = Ours(windows=windows == "fin_sql")
         self.evaluator = Evaluator(self._ctx, threads)
         self.layouts = Layouts()
         self._catalog = Catalog()
         self._files: dict[tuple[str, ...], Table] = {}
         self._closed = False
+        self.streams = Streams(self)
         self.changing = threading.RLock()  # statements that change tables run one by one
         self._naming = threading.RLock()
         self.kept: Kept | None = None
@@ -82,6 +84,7 @@ class Context:
     def close(self) -> None:
         """End the session, and give its home back."""
         self._closed = True
+        self.streams.close()
         if self._home is not None:
             self._home.close()
 
@@ -90,6 +93,16 @@ class Context:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def ours(self) -> Ours:
+        """What statements this session takes beside the forms that only fin_sql knows."""
+        return replace(self._ours, tables=frozenset(self.streams.tables))
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tables by name."""
+        return self._catalog
 
     @property
     def datafusion(self) -> Any:
@@ -321,9 +334,9 @@ class Context:
     def set(self, setting: Setting) -> None:
         """Carry out SET; of SHOW nothing."""
         if setting.name == "windows" and setting.value:
-            self.ours = replace(self.ours, windows=setting.value == "fin_sql")
+            self._ours = replace(self._ours, windows=setting.value == "fin_sql")
         elif setting.value:
-            self.ours = replace(self.ours, deterministic=setting.value == "on")
+            self._ours = replace(self._ours, deterministic=setting.value == "on")
 
     def setting(self, setting: Setting) -> str:
         """The value that a setting has."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
 from fin_sql.saving import save
+from fin_sql.sql.commands import Command
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
 from fin_sql.sql.settings import Setting
@@ -41,6 +42,7 @@ class Query:
             self._frame = context.evaluator.sql(statement.sql, statement.params)
             self._kept += context.kept.pinned() if context.kept else []
         self._cancel = Cancel()
+        self._done = False  # whether a command was carried out
         self._count: int | None = None  # of a statement that saves, when it has run
         self._said: str | None = None  # by its EXPLAIN ANALYZE
 
@@ -49,6 +51,8 @@ class Query:
         """The columns of the result."""
         if self._statement.explain:
             return pa.schema([("plan", pa.string())])
+        if isinstance(self._statement.plan, Command):
+            return self._context.streams.schema(self._statement.plan)
         if self._statement.plan is not None:
             return self._statement.plan.schema
         # DataFusion promises that a function of literals is not NULL, and its batches do not.
@@ -74,6 +78,9 @@ class Query:
             self.save(progress=progress)
             if len(statement.plan.schema):
                 yield pa.record_batch([pa.array([self._count], pa.int64())], COUNT)
+        elif isinstance(statement.plan, Command):
+            self.save()
+            yield from self._context.streams.answer(statement.plan, self._cancel)
         elif isinstance(statement.plan, Setting):
             self.save()
             if statement.plan.value is None:
@@ -104,6 +111,9 @@ class Query:
         sink, explain = self._statement.plan, self._statement.explain
         if isinstance(sink, Setting):
             self._context.set(sink)
+        if isinstance(sink, Command) and not explain and not self._done:
+            self._done = True
+            self._context.streams.run(sink)
         if isinstance(sink, Sink) and self._count is None and explain != "plan":
             if explain == "analyze":
                 self._said = self.explain(analyze=True)
@@ -132,6 +142,11 @@ class Query:
         plan = self._statement.plan
         if isinstance(plan, Setting):
             return f"Setting {plan.name}"
+        if isinstance(plan, Command):
+            plan = getattr(plan, "plan", None)
+            if plan is None:
+                raise SqlError("EXPLAIN takes a query, or a statement that saves one")
+            return explained(plan, self._context.layouts)
         if plan is None:
             return str(self._frame.optimized_logical_plan().display_indent())  # type: ignore[union-attr]
         counted: dict[int, Counted] | None = None

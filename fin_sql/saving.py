@@ -14,7 +14,8 @@ from fin_sql.catalog.memory import ArrowSource
 from fin_sql.catalog.table import Table
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.exec.ahead import ahead
-from fin_sql.sql.lower import Batches, Run
+from fin_sql.sql.batches import Batches
+from fin_sql.sql.lower import Run
 from fin_sql.sql.plan import Node
 from fin_sql.sql.saving import exists_already
 from fin_sql.sql.sinks import Copy, Create, Drop, Insert, Sink

@@ -68,8 +68,12 @@ class Streams:
         self.pipeline = Pipeline(clock, memory_limit=context.memory_limit)
         self.paused = False  # views are made, and begin with `start`
 
-    def run(self, command: Command, cancel: Cancel) -> Iterator[pa.RecordBatch]:
-        """Carry a statement out; what it answers."""
+    def run(self, command: Command) -> None:
+        """Carry a statement out.
+
+        Raises:
+            SqlError, UnknownNameError, NotStreamableError, SourceError: it was not carried out.
+        """
         if isinstance(command, CreateStreamingTable):
             self.create_table(command)
         elif isinstance(command, CreateView):
@@ -77,16 +81,27 @@ class Streams:
         elif isinstance(command, DropEndless):
             self.drop(command)
         elif isinstance(command, Subscribe):
-            yield from self.subscribe(command, cancel)
-        elif isinstance(command, ShowStreams):
-            yield from self.show().to_batches()
-        elif isinstance(command, ShowCreate):
-            yield pa.record_batch({"statement": [self._statement(command)]})
+            self._view(command.name)
         elif isinstance(command, Alter):
             msg = "ALTER ... PAUSE and RESUME need a home that keeps state; not yet"
             raise SqlError(msg)
         elif isinstance(command, CreateSink):
             raise SqlError("CREATE SINK is not there yet: read the view by SELECT or SUBSCRIBE")
+
+    def answer(self, command: Command, cancel: Cancel) -> Iterator[pa.RecordBatch]:
+        """The rows that a statement gives."""
+        if isinstance(command, Subscribe):
+            yield from self.subscribe(command, cancel)
+        elif isinstance(command, ShowStreams):
+            yield from self.show().to_batches()
+        elif isinstance(command, ShowCreate):
+            yield pa.record_batch({"statement": [self._statement(command)]})
+
+    def schema(self, command: Command) -> pa.Schema:
+        """The columns of what a statement gives."""
+        if isinstance(command, Subscribe):
+            return self._view(command.name).schema
+        return command.schema
 
     # ------------------------------------------------------------ tables
 
@@ -104,15 +119,10 @@ class Streams:
         make = make_source(definition, options)
         schema = definition.schema()
         table = StreamingTable(name, schema, time, make, self._computing(definition))
-        self._add(Table(name, schema, Order(() if time.arrival else (time.column,)), table))
-        self._add(Table(f"{name}_dead_letters", table.letters.schema, Order(),
+        self._context.put(Table(name, schema, Order(() if time.arrival else (time.column,)), table))
+        self._context.put(Table(f"{name}_dead_letters", table.letters.schema, Order(),
                         ViewTable(f"{name}_dead_letters", table.letters, None)))  # fmt: skip
         self.tables[name] = Defined(command, table)
-
-    def _add(self, table: Table) -> None:
-        assert table.source is not None
-        table.source.attach(table.name, self._context.datafusion)
-        self._context.known.add(table)
 
     def _event_time(self, definition: StreamDefinition, options: dict[str, str]) -> EventTime:
         order = options.pop("order", "event_time")
@@ -203,7 +213,7 @@ class Streams:
             self._stop_view(name)
         self.pipeline.add(running)
         order = (time[0],) if time and not isinstance(view, KeyedView) else ()
-        self._add(Table(name, schema, Order(order), table))
+        self._context.put(Table(name, schema, Order(order), table))
         self.views[name] = command
         if not self.paused:
             self.pipeline.start()
@@ -253,7 +263,7 @@ class Streams:
 
     def _free(self, name: str, absent: bool, *, replace: bool) -> bool:
         """Whether a name can be given; an existing one is an error unless it may be."""
-        taken = name in self._context.known
+        taken = self._context.exists(name)
         if not taken or replace and (name in self.tables or name in self.views):
             return True
         if absent:
@@ -285,8 +295,8 @@ class Streams:
             self._stop_view(name)
         else:
             del self.tables[name]
-            self._context.deregister(f"{name}_dead_letters")
-        self._context.deregister(name)
+            self._context.forget(f"{name}_dead_letters")
+        self._context.forget(name)
 
     def _stop_view(self, name: str) -> None:
         self.pipeline.remove(name)

@@ -24,21 +24,21 @@ ROOMS = {
     "exec": (["fin_sql.exec"], ["errors", "spec", "registry", "abi"]),
     "stream": (["fin_sql.stream"], ["errors", "abi", "exec"]),
     "catalog": (["fin_sql.catalog"], ["errors", "abi", "exec", "stream"]),
-    "sql": (["fin_sql.sql"], ["errors", "registry", "abi", "exec"]),
+    "sql": (["fin_sql.sql"], ["errors", "registry", "abi", "exec", "stream"]),
     "kernel": (["fin_sql.kernel"], ["errors", "spec", "registry", "abi", "exec"]),
     "asof": (["fin_sql.asof", "fin_sql.asof_joiner"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
     "home": (["fin_sql.home", "fin_sql.kept"], ["errors", "catalog"]),
     "context": (
-        ["fin_sql.connection", "fin_sql.context", "fin_sql.query", "fin_sql.saving"],
-        ["errors", "abi", "exec", "catalog", "sql", "session", "home"],
+        [f"fin_sql.{name}" for name in ("connection", "context", "query", "saving", "streams")],
+        ["errors", "abi", "exec", "stream", "catalog", "sql", "session", "home"],
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec"]),
     # The kit runs kernels in SQL too: it is an edge, as the command line is.
     "testing": (
         ["fin_sql.testing"],
-        ["errors", "spec", "registry", "abi", "exec", "kernel", "session", "context"],
+        ["errors", "spec", "registry", "abi", "exec", "stream", "kernel", "session", "context"],
     ),
     # Its examples run: an edge, as the command line is.
     "pages": (["fin_sql.pages"], ["spec", "catalogue", "context", "docs", "testing"]),
@@ -63,7 +63,13 @@ ROOMS = {
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
-    "numpy": ["fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing"],
+    "numpy": [
+        "fin_sql.exec",
+        "fin_sql.stream",
+        "fin_sql.catalog",
+        "fin_sql.sql",
+        "fin_sql.testing",
+    ],
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],

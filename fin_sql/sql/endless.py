@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, cast
 
 import pyarrow as pa
 
@@ -30,13 +30,6 @@ COLUMN = "name TYPE [NOT NULL] [FROM 'path'] [FORMAT 'format']"
 _ENDS = ("not", "from", "format", "metadata")
 
 
-class Views(Protocol):
-    """What is known of the views of a session."""
-
-    def view_schema(self, name: str) -> pa.Schema | None:
-        """The columns of a view."""
-
-
 def is_about_streams(text: Text, end: int) -> bool:
     """Whether a statement is one of these."""
     words = [token.text for token in text.tokens[: min(end, 6)] if token.kind == "word"]
@@ -60,11 +53,10 @@ class Reader:
         text: the statement.
         end: behind its last token.
         evaluator: knows types and intervals.
-        params: values of its parameters.
     """
 
-    def __init__(self, text: Text, end: int, evaluator: Evaluator, params: Any) -> None:
-        self.text, self.end, self.evaluator, self.params = text, end, evaluator, params
+    def __init__(self, text: Text, end: int, evaluator: Evaluator) -> None:
+        self.text, self.end, self.evaluator = text, end, evaluator
         self.at = 0
 
     def _fail(self, message: str) -> NoReturn:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fin_sql.errors import SqlError
 from fin_sql.sql.bind import Binder, Known
+from fin_sql.sql.commands import Command, CreateView
 from fin_sql.sql.concern import Ours, concerns
+from fin_sql.sql.endless import Reader, is_about_streams
 from fin_sql.sql.plain import with_files
 from fin_sql.sql.plan import Node
 from fin_sql.sql.rules import improved
 from fin_sql.sql.saving import Saver, Saving, saves
 from fin_sql.sql.settings import Setting, read_setting
 from fin_sql.sql.sinks import Drop, Sink
+from fin_sql.sql.syntax import Span
 from fin_sql.sql.text import Text, underlined
 
 _UNKNOWN = re.compile(r'No field named (\w+\.)?"?(?P<name>\w+)"?\.')
@@ -25,7 +28,9 @@ _EXPLAIN = re.compile(r"\s*explain\s+(?P<analyze>analyze\s+)?", re.IGNORECASE)
 class Session(Saver, Protocol):
     """What a statement needs of its session."""
 
-    ours: Ours
+    @property
+    def ours(self) -> Ours:
+        """What statements it takes beside our forms."""
 
     def open_path(self, path: str) -> Any:
         """The table of a file."""
@@ -37,13 +42,14 @@ class Statement:
 
     Args:
         sql: its text; of a statement that is passed on, as DataFusion is given it.
-        plan: of a statement of ours, else None; a Sink where it saves something, a Setting of SET.
+        plan: of a statement of ours, else None; a Sink where it saves something, a Setting of SET,
+            a Command about endless tables.
         params: values of its parameters.
         explain: None, "plan" or "analyze".
     """
 
     sql: str
-    plan: Node | Sink | Setting | None
+    plan: Node | Sink | Setting | Command | None
     params: Mapping[str, Any]
     explain: str | None = None
 
@@ -75,6 +81,14 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
         params,
         session.ours,
     )
+    if is_about_streams(text, end):
+        if explain and not tokens[0].says("create"):
+            text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
+        command = Reader(text, end, session.evaluator).read()
+        if isinstance(command, CreateView):
+            node = improved(_planned(Binder(text, known), command.query), session.evaluator)
+            command = replace(command, plan=node)
+        return Statement(sql, command, params, explain)
     setting = read_setting(text, end)
     if setting is not None:
         if explain:
@@ -90,13 +104,17 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
         if not tokens[0].says("select", "with", "("):
             word = tokens[0].text.upper()
             text.fail(f"{word} cannot hold a kernel or an ASOF JOIN yet; run its query alone", 0)
-        try:
-            node = Binder(text, known).query(0, end)
-        except SqlError as error:
-            raise _placed(error, text) from None
+        node = _planned(Binder(text, known), (0, end))
         return Statement(sql, improved(node, session.evaluator), params, explain)
     plain = with_files(text, 0, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
+
+
+def _planned(binder: Binder, span: Span) -> Node:
+    try:
+        return binder.query(*span)
+    except SqlError as error:
+        raise _placed(error, binder.text) from None
 
 
 def _placed(error: SqlError, text: Text) -> SqlError:
