@@ -152,7 +152,6 @@ cdef inline Wrong fill_rows(Batch* b, int64_t message, int64_t n) noexcept nogil
     cdef int64_t row
     cdef int32_t k, u
     cdef const Span* value = NULL
-    cdef const uint8_t* at
     cdef Wrong wrong
     if n > INT32_MAX - b.rows:
         return BATCH_FULL
@@ -163,8 +162,9 @@ cdef inline Wrong fill_rows(Batch* b, int64_t message, int64_t n) noexcept nogil
         if unlikely(wrong != FINE):
             if value.kind == ABSENT:
                 return complain(b, message, wrong, k, NONE, 0)
-            at = b.scratch.fault.at if wrong == HALF_PAIR else value.begin
-            return complain(b, message, wrong, k, at - b.buffer, value.length)
+            if wrong == HALF_PAIR:
+                return complain(b, message, wrong, k, b.scratch.fault.at - b.buffer, 6)
+            return complain(b, message, wrong, k, value.begin - b.buffer, value.length)
     for row in range(b.rows, b.rows + n):
         b.source[row] = <int32_t> message
     row = b.rows
