@@ -149,7 +149,7 @@ cdef inline Wrong fill_column(Batch* b, Column* c, int64_t n, const Span** value
 
 
 cdef inline Wrong fill_rows(Batch* b, int64_t message, int64_t n) noexcept nogil:
-    cdef int64_t row
+    cdef int64_t row, end
     cdef int32_t k, u
     cdef const Span* value = NULL
     cdef Wrong wrong
@@ -169,7 +169,8 @@ cdef inline Wrong fill_rows(Batch* b, int64_t message, int64_t n) noexcept nogil
         b.source[row] = <int32_t> message
     row = b.rows
     for u in range(b.n_unnest):
-        for k in range(b.run.elements[u].n):
+        end = row + b.run.elements[u].n
+        while row < end:
             b.unnest[row] = u
             row += 1
     if b.n_unnest == 0:

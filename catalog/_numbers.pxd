@@ -240,9 +240,10 @@ cdef inline bint scaled(const Shape* s, int64_t shift, Wide* out, bint* rest) no
             break
     if out.low == 0 and out.high == 0:
         return True
-    for k in range(n, point):
+    while n < point:
         if not push_digit(out, 0):
             return False
+        n += 1
     return True
 
 

@@ -28,7 +28,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
-from fin_sql.catalog._batch cimport Batch, Complaint, Message, release_batch, take
+from fin_sql.catalog._batch cimport Batch, Message, release_batch, take
 from fin_sql.catalog._cells cimport (
     BOOLEAN, Column, DATE, DECIMAL, DOUBLE, ENCODED, EPOCH, FLOAT, INTEGER, ISO, TEXT, TIME,
     UNSAID, encode_text, pack,
@@ -64,7 +64,7 @@ cdef dict WORDS = {                 # code, what was required; None: told in ful
     <int> WANTS_COMMA_OR_BRACE: ("syntax", "',' or '}' was required"),
     <int> WANTS_COMMA_OR_BRACKET: ("syntax", "',' or ']' was required"),
     <int> WANTS_END: ("syntax", "the end of the message was required"),
-    <int> CONTROL_IN_STRING: ("syntax", "'\"' was required, or a control character as an escape"),
+    <int> CONTROL_IN_STRING: ("syntax", "an escape was required in place of a control character"),
     <int> BAD_ESCAPE: ("syntax", "an escape of JSON was required"),
     <int> NO_ARRAY: ("unnest", "an array was required"),
     <int> IS_NULL: ("null", "a value was required, for it is NOT NULL"),
@@ -462,6 +462,8 @@ cdef class JsonDecoder:
         who.append(f"at byte {at}")
         if at == len(message):
             was = "the message ends"
+            if bad["wrong"] == CONTROL_IN_STRING:
+                wanted = "a closing quote was required"
         else:
             shown = message[at:at + min(length, 40)].decode("utf-8", "replace")
             was = f"was {shown!r}" + (" ..." if length > 40 else "")

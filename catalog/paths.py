@@ -89,8 +89,7 @@ def _hint(text: str, at: int) -> str:
             "write UNNEST with the path of the array for a row for each of its elements"
         )
     return (
-        f"the path {text!r} cannot be read at {text[at:]!r}; "
-        "write .name, ['any name'], [0] or [-1]"
+        f"the path {text!r} cannot be read at {text[at:]!r}; write .name, ['any name'], [0] or [-1]"
     )
 
 

@@ -123,7 +123,9 @@ class Condition:
             raise SqlError(msg)
         least, most = {"=": (1, 1), "<>": (1, 1), "in": (1, None)}.get(self.op, (0, 0))
         if len(self.values) < least or (most is not None and len(self.values) > most):
-            wanted = {(1, 1): "one value", (1, None): "at least one value"}.get((least, most), "none")
+            wanted = {(1, 1): "one value", (1, None): "at least one value"}.get(
+                (least, most), "none"
+            )
             raise SqlError(f"{who}: '{self.op}' takes {wanted}, had {len(self.values)}")
         for value in self.values:
             constant_of(value, who)

@@ -183,7 +183,11 @@ def nearest_float(text):
             edge = Fraction(2) ** 128 - Fraction(2) ** 103
             largest = np.finfo(np.float32).max
             return guess if abs(exact) >= edge else np.copysign(largest, guess)
-        near = [guess, np.nextafter(guess, np.float32(np.inf)), np.nextafter(guess, np.float32(-np.inf))]
+        near = [
+            guess,
+            np.nextafter(guess, np.float32(np.inf)),
+            np.nextafter(guess, np.float32(-np.inf)),
+        ]
     near = [x for x in near if np.isfinite(x)]
     best = min(abs(Fraction(float(x)) - exact) for x in near)
     close = [x for x in near if abs(Fraction(float(x)) - exact) == best]

@@ -1,4 +1,4 @@
-"""Documents of JSON drawn at random, as odd as the grammar allows; and messages as exchanges send."""
+"""Documents of JSON drawn at random, as odd as the grammar allows; and messages of exchanges."""
 
 import datetime
 import json
@@ -23,8 +23,8 @@ TRAPS = [
     "12345678901234567890123456789.0123456789", "-9223372036.854775807", "9223372036.8547758079",
 ]  # fmt: skip
 ODD_TEXTS = [
-    "NaN", "Infinity", "-Infinity", "inf", "", " 1", "1 ", "+1", "01", "1.", ".5", "1e", "--1", "0x1",
-    "true", "false", "True", "null", "2021-02-29", "2020-02-29", "1900-02-29", "2000-02-29",
+    "NaN", "Infinity", "-Infinity", "inf", "", " 1", "1 ", "+1", "01", "1.", ".5", "1e", "--1",
+    "0x1", "true", "false", "True", "null", "2021-02-29", "2020-02-29", "1900-02-29", "2000-02-29",
     "2021-04-17T24:00:00Z", "2021-04-17T23:59:60Z", "2021-04-17T16:43:37.0897231234Z", "2021-4-17",
     "2021-04-17T16:43:37.Z", "2021-04-17T16:43:37+0530", "2021-04-17T16:43:37-05", "20210417",
     "2021-04-17t16:43:37.1z", "2021-04-17 16:43", "2021-04-17T16", "2021-04-17T16:43:37+05:3",
@@ -67,12 +67,16 @@ class Writer:
             whole = digits.lstrip("0") or "0"
             part = "." + "".join(rng.choices("0123456789", k=rng.randrange(1, 30)))
             power = rng.choice(["e", "E"]) + rng.choice(["", "+", "-"]) + str(rng.randrange(400))
-            return rng.choice(["", "-"]) + whole + rng.choice(["", part]) + rng.choice(["", "", power])
+            return (
+                rng.choice(["", "-"]) + whole + rng.choice(["", part]) + rng.choice(["", "", power])
+            )
         return rng.choice(TRAPS)
 
     def time(self):
         rng = self.rng
-        at = datetime.datetime(1600, 1, 1) + datetime.timedelta(seconds=rng.randrange(22_000_000_000))
+        at = datetime.datetime(1600, 1, 1) + datetime.timedelta(
+            seconds=rng.randrange(22_000_000_000)
+        )
         text = at.isoformat(sep=rng.choice("T T"))
         text = text[: rng.choice([10, 16, 19, 19, 19])]
         if len(text) == 19 and rng.random() < 0.7:
@@ -89,7 +93,9 @@ class Writer:
         if way == 2:
             return rng.choice(ODD_TEXTS)
         if way == 3:
-            return "".join(rng.choices("abcXYZ-/ ", k=rng.choice([0, 1, 3, 7, 8, 9, 15, 16, 17, 40])))
+            return "".join(
+                rng.choices("abcXYZ-/ ", k=rng.choice([0, 1, 3, 7, 8, 9, 15, 16, 17, 40]))
+            )
         return "".join(self.char() for _ in range(rng.randrange(12)))
 
     def char(self):
@@ -110,7 +116,9 @@ class Writer:
             else:
                 parts.append(self.rng.choice([short, long, long.upper().replace("U", "u")]))
         if self.rng.random() < 0.01:
-            parts.insert(self.rng.randrange(len(parts) + 1), self.rng.choice(["\\ud83d", "\\ude00"]))
+            parts.insert(
+                self.rng.randrange(len(parts) + 1), self.rng.choice(["\\ud83d", "\\ude00"])
+            )
         return f'"{"".join(parts)}"'
 
     def value(self, depth=0):

@@ -90,7 +90,10 @@ def test_doubles_midway_between_two_are_even_and_beside_it_the_nearer():
     largest = np.finfo(float).max
     values = [v for v in values if 0 <= abs(v) < largest]
     texts = [f"{v:E}" for v in halves(values, lambda v: np.nextafter(v, np.inf))]
-    texts += [f"{v:f}" for v in halves([rng.random() * 1e3 for _ in range(100)], lambda v: np.nextafter(v, 0))]
+    texts += [
+        f"{v:f}"
+        for v in halves([rng.random() * 1e3 for _ in range(100)], lambda v: np.nextafter(v, 0))
+    ]
     for text, found in zip(texts, doubles(texts), strict=True):
         assert same(found, float(text)), text
 
@@ -101,7 +104,9 @@ def test_floats_are_rounded_once():
     bits = [v for v in bits if np.isfinite(v) and abs(v) < np.finfo(np.float32).max]
     bits += [np.float32(v) for v in (1e-45, 3e-45, 1.1754944e-38, 1.1754942e-38, 16777216, 1)]
     texts = [*HARD, *map(repr, drawn_bits(rng, 2_000)), *(f"{float(v)!r}" for v in bits)]
-    texts += [f"{v:E}" for v in halves(bits[:300] + bits[-6:], lambda v: np.nextafter(v, np.float32(9e9)))]
+    texts += [
+        f"{v:E}" for v in halves(bits[:300] + bits[-6:], lambda v: np.nextafter(v, np.float32(9e9)))
+    ]
     for text, found in zip(texts, column(x(*texts), pa.float32()), strict=True):
         assert same(found, float(nearest_float(text))), text
 
@@ -125,16 +130,39 @@ def test_whole_numbers_are_exact_and_in_range():
         signed = pa.types.is_signed_integer(kind)
         least = -(2 ** (kind.bit_width - 1)) if signed else 0
         most = 2 ** (kind.bit_width - signed) - 1
-        good = [least, least + 1, most - 1, most, f"{most}.000", f"{most}0e-1", 0, "-0", "1e2", "10e-1"]
+        good = [
+            least,
+            least + 1,
+            most - 1,
+            most,
+            f"{most}.000",
+            f"{most}0e-1",
+            0,
+            "-0",
+            "1e2",
+            "10e-1",
+        ]
         assert column(x(*good), kind) == [int(Fraction(str(v))) for v in good]
-        for value in (least - 1, most + 1, f"{most}0", "1e1000000000000000", 2**128, -(2**128), 10**60):
+        for value in (
+            least - 1,
+            most + 1,
+            f"{most}0",
+            "1e1000000000000000",
+            2**128,
+            -(2**128),
+            10**60,
+        ):
             assert "in the range of the type" in column(x(value), kind)[0]
         for value in ("5.5", "1e-1", f"{most}.5", "0.00000000000000000000000000000000000000000001"):
             assert "whole number" in column(x(value), kind)[0]
-        assert column(x("0e-1000000000000000", "0." + "0" * 999, "1" + "0" * 99 + "e-99"), kind) == [0, 0, 1]
+        assert column(
+            x("0e-1000000000000000", "0." + "0" * 999, "1" + "0" * 99 + "e-99"), kind
+        ) == [0, 0, 1]
 
 
-@pytest.mark.parametrize(("precision", "scale"), [(5, 2), (18, 0), (20, 8), (38, 0), (38, 38), (38, 19)])
+@pytest.mark.parametrize(
+    ("precision", "scale"), [(5, 2), (18, 0), (20, 8), (38, 0), (38, 38), (38, 19)]
+)
 def test_decimals_are_exact(precision, scale):
     rng = random.Random(precision * 100 + scale)
     kind = pa.decimal128(precision, scale)

@@ -1,11 +1,9 @@
 """Messages of JSON to rows, against the plain definition beside this file."""
 
 import json
-import math
 import random
 from decimal import Decimal
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -15,7 +13,6 @@ from json_documents import FEEDS, ODD_TEXTS, TRAPS, Writer, damaged
 
 from fin_sql.catalog.json_rows import JsonDecoder
 from fin_sql.catalog.rows import FORMATS, NUMBER, Condition, Field
-from fin_sql.errors import ArgumentTypeError, SqlError
 
 TYPES = {
     "double": pa.float64(),
@@ -120,7 +117,10 @@ def test_random_documents_decode_as_defined(seed):
     writer = Writer(random.Random(seed))
     rng = writer.rng
     messages = [writer.message() for _ in range(150)]
-    unnest = {rng.choice([writer.path(steps=1), "$.data", "$.a"]) for _ in range(rng.choice([0, 0, 1, 2, 3]))}
+    unnest = {
+        rng.choice([writer.path(steps=1), "$.data", "$.a"])
+        for _ in range(rng.choice([0, 0, 1, 2, 3]))
+    }
     fields = drawn_fields(writer, rng.randrange(1, 9), "@" if unnest else "")
     texts = [field.name for field in fields if field.type == pa.string()]
     where = [drawn_condition(writer) for _ in range(rng.choice([0, 0, 0, 1]))]
@@ -134,7 +134,15 @@ def test_random_documents_decode_as_defined(seed):
 )
 def test_every_type_reads_odd_values_as_defined(kind, format):
     writer = Writer(random.Random(7), damage=0)
-    values = [*TRAPS, *(f'"{t}"' for t in [*TRAPS, *ODD_TEXTS]), "true", "false", "null", "{}", "[1]"]
+    values = [
+        *TRAPS,
+        *(f'"{t}"' for t in [*TRAPS, *ODD_TEXTS]),
+        "true",
+        "false",
+        "null",
+        "{}",
+        "[1]",
+    ]
     values += [writer.value() for _ in range(1_500)]
     fields = [Field("x", TYPES[kind], "$.x", format)]
     compare([b'{"x":%s}' % value.encode() for value in values], fields)
@@ -154,7 +162,10 @@ def test_fuzzed_messages_are_taken_and_refused_as_defined():
     ]
     messages = [damaged(rng, rng.choice(FEEDS)) for _ in range(8_000)]
     compare(messages, fields, encoded=["pair"])
-    book = [Field("price", pa.decimal128(20, 8), "@[0]"), Field("t", TYPES["time"], "@[2]", "epoch_s")]
+    book = [
+        Field("price", pa.decimal128(20, 8), "@[0]"),
+        Field("t", TYPES["time"], "@[2]", "epoch_s"),
+    ]
     compare(messages, book, ["$[1].a", "$[2].b", "$.data"])
 
 
