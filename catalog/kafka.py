@@ -29,6 +29,7 @@ from fin_sql.stream.time import Clock, SystemClock
 
 Offsets = npt.NDArray[np.int64]
 
+AWAY_MS = 250  # how often a broker that is away is looked for
 GONE_LOOKS = 2  # a broker that starts may not know its topics yet: one look is not enough
 
 
@@ -249,8 +250,6 @@ class KafkaSource:
                 reached[event.partition()] = event.offset()
             elif event.error().code() == client.kafka.KafkaError._AUTO_OFFSET_RESET:
                 self._astray.add(event.partition())
-        if found or reached:
-            client.away = False
         for p, messages in self._apart(message, found):
             if not self.ended(p):
                 yield self._one(client, p, messages, reached.pop(p, 0))
@@ -328,7 +327,8 @@ class KafkaSource:
     def _look_round(self, client: KafkaClient) -> None:
         """Every few seconds: are there new partitions, and is it still the same topic."""
         now = self._clock.steady_ns()
-        if now - self._looked_ns < self.options.refresh_ms * 1_000_000:
+        every = self.options.refresh_ms
+        if now - self._looked_ns < (min(every, AWAY_MS) if client.away else every) * 1_000_000:
             return
         try:
             state = client.look()

@@ -82,23 +82,21 @@ class KafkaClient:
         self._said = ""  # the last thing that went wrong
         self.away = False
         self._asked: Any = None
-        common = options.config()
+        self._asked_since = True  # since the brokers went away: older answers are no sign of life
+        common = options.config() | {"error_cb": self._went_wrong}
         try:
-            self.consumer = self.kafka.Consumer(
-                common | dict(config) | {"error_cb": self._went_wrong}, logger=LOGGER
-            )
-            # Nobody polls it, so what it would log would pile up: the consumer says the same.
-            self._admin = self.kafka.admin.AdminClient(common | {"log_level": 0})
+            self.consumer = self.kafka.Consumer(common | dict(config), logger=LOGGER)
+            self._admin = self.kafka.admin.AdminClient(common, logger=LOGGER)
         except self.kafka.KafkaException as error:
             raise SourceError(options.masked(f"{who}: {_text(error)}")) from None
 
     def _went_wrong(self, error: Any) -> None:
-        """Called by librdkafka, while the consumer is polled."""
+        """Called by librdkafka, in a poll of ours."""
         self._said = self._options.masked(error.str())
         if error.fatal() or error.code() == self.kafka.KafkaError._AUTHENTICATION:
             self._fatal = self._said
         elif error.code() == self.kafka.KafkaError._ALL_BROKERS_DOWN:
-            self.away = True
+            self.away, self._asked_since = True, False
 
     def check(self) -> None:
         """Raise what makes further waiting useless.
@@ -123,7 +121,7 @@ class KafkaClient:
         """Wait for answers; what goes wrong meanwhile is heard."""
         deadline = self._clock.steady_ns() + self._options.connect_timeout_ms * 1_000_000
         while not all(future.done() for future in futures):
-            self.consumer.poll(_TURN)
+            self._admin.poll(_TURN)
             self.check()
             if self._clock.steady_ns() > deadline:
                 self.unreachable()
@@ -213,7 +211,8 @@ class KafkaClient:
             NoTopicError: the broker says that there is none.
         """
         if self._asked is None:
-            self._asked = self._ask()
+            self._asked, self._asked_since = self._ask(), True
+        self._admin.poll(0)  # what it has to tell would pile up
         if not self._asked.done():
             return None
         future, self._asked = self._asked, None
@@ -222,7 +221,8 @@ class KafkaClient:
         except NoAnswerError:  # the next look may have one
             self.away = True
             return None
-        self.away = False
+        if self._asked_since:  # a message is no such sign: it may have been fetched before
+            self.away = False
         return state
 
     def offsets(self, wanted: Mapping[int, int], *, committed: bool) -> dict[int, int]:

@@ -128,39 +128,41 @@ class Broker(TopicBroker):
     def __init__(self, *, advertised: int | None = None, authentication: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fin_sql-broker-"))
         self.process: Process | None = None
-        binary = _binary()
-        for k in range(PORT_TRIES):
-            self.port = free_port()
-            command = [
-                binary, "broker",
-                "--listener-url", f"tcp://127.0.0.1:{self.port}",
-                "--advertised-listener-url", f"tcp://127.0.0.1:{advertised or self.port}",
-                "--storage-engine", "memory://tansu/",
-                *(["--authentication"] if authentication else []),
-            ]  # fmt: skip
-            log = self._folder / "broker.log"
-            self.process = Process("the embedded broker", command, log, _environment())
-            try:
-                self.process.wait_until(self._listens, 10)
-                break
-            except ProcessError as error:
-                if k + 1 == PORT_TRIES or "AddrInUse" not in str(error):
-                    self.stop()
-                    raise
+        try:
+            tries = 1
+            while not self._started(advertised, authentication, last=tries == PORT_TRIES):
+                tries += 1
+        except BaseException:
+            self.stop()
+            raise
         self.bootstrap_servers = f"127.0.0.1:{advertised or self.port}"
 
-    def _listens(self) -> bool:
-        import socket
-
-        with socket.socket() as client:
-            client.settimeout(1)
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+    def _started(self, advertised: int | None, authentication: bool, last: bool) -> bool:
+        """Start it on some port; False where another program has just taken that."""
+        self.port = free_port()
+        command = [
+            _binary(), "broker",
+            "--listener-url", f"tcp://127.0.0.1:{self.port}",
+            "--advertised-listener-url", f"tcp://127.0.0.1:{advertised or self.port}",
+            "--storage-engine", "memory://tansu/",
+            *(["--authentication"] if authentication else []),
+        ]  # fmt: skip
+        log = self._folder / "broker.log"
+        self.process = Process("the embedded broker", command, log, _environment())
+        try:
+            # By what it says: another program may listen at its port.
+            self.process.wait_until(lambda: "ready in" in log.read_text(errors="replace"), 10)
+        except ProcessError as error:
+            if last or "AddrInUse" not in str(error):
+                raise
+            return False
+        return True
 
     def stop(self) -> None:
         """End it; it may be called twice."""
         process, self.process = self.process, None
         if process is not None:
-            process.stop()
+            process.stop(kill=True)  # it has nothing to lose, and would wait for its clients
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Broker:
