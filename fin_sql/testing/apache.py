@@ -139,7 +139,7 @@ class ApacheBroker(TopicBroker):
         self._folder = build / "kafka" / f"node-{self.port}"
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        self._log = build / "kafka" / f"node-{self.port}.log"
+        self._log = self._folder / "node.log"
         self.bootstrap_servers = f"127.0.0.1:{advertised or self.port}"
         self.sasl_servers = f"127.0.0.1:{self._sasl_port}"
         self._properties = self._folder / "server.properties"
