@@ -60,22 +60,19 @@ class NoAnswerError(SourceError):
     """No broker has answered in time."""
 
 
-class KafkaClient:
-    """A consumer of one topic, and questions about the topic that are answered beside it.
+class TopicLink:
+    """Questions about one topic, and what goes wrong on the way to it.
 
     Args:
         options: where the topic is.
-        config: what the consumer needs beyond that.
-        who: the table, for messages.
+        who: the table or sink, for messages.
         clock: for deadlines.
 
     Attributes:
         away: whether the brokers cannot be reached just now.
     """
 
-    def __init__(
-        self, options: Connection, config: Mapping[str, Any], who: str, clock: Clock
-    ) -> None:
+    def __init__(self, options: Connection, who: str, clock: Clock) -> None:
         self._options, self._who, self._clock = options, who, clock
         self.kafka = confluent(who)
         self._fatal: str | None = None
@@ -83,12 +80,23 @@ class KafkaClient:
         self.away = False
         self._asked: Any = None
         self._asked_since = True  # since the brokers went away: older answers are no sign of life
-        common = options.config() | {"error_cb": self._went_wrong}
+        self._admin = self._client(self.kafka.admin.AdminClient, {})
+
+    def _client(self, kind: Any, config: Mapping[str, Any]) -> Any:
+        """A client of librdkafka that tells us what goes wrong."""
+        common = self._options.config() | {"error_cb": self._went_wrong}
         try:
-            self.consumer = self.kafka.Consumer(common | dict(config), logger=LOGGER)
-            self._admin = self.kafka.admin.AdminClient(common, logger=LOGGER)
+            return kind(common | dict(config), logger=LOGGER)
         except self.kafka.KafkaException as error:
-            raise SourceError(options.masked(f"{who}: {_text(error)}")) from None
+            self.refuse(error)
+
+    def producer(self, config: Mapping[str, Any]) -> Any:
+        """A producer that tells us what goes wrong.
+
+        Raises:
+            SourceError: the configuration is refused.
+        """
+        return self._client(self.kafka.Producer, config)
 
     def _went_wrong(self, error: Any) -> None:
         """Called by librdkafka, in a poll of ours."""
@@ -178,22 +186,17 @@ class KafkaClient:
         future = self._ask()
         self._wait([future])
         try:
-            state = self._answer(future)
+            return self._answer(future)
         except NoTopicError:
             raise NoTopicError(self._without_topic()) from None
-        # The consumer has not heard of it yet, and would take a second to ask by itself.
-        self._topics(self._options.topic)
-        return state
-
-    def _topics(self, *name: str) -> list[str]:
-        seconds = self._options.connect_timeout_ms / 1000
-        try:
-            return sorted(self.consumer.list_topics(*name, timeout=seconds).topics)
-        except self.kafka.KafkaException as error:
-            self.refuse(error)
 
     def _without_topic(self) -> str:
-        known = [name for name in self._topics() if not name.startswith("__")]
+        try:
+            # All of them: a broker may make the one that is asked for by name.
+            topics = self._admin.list_topics(timeout=self._options.connect_timeout_ms / 1000).topics
+        except self.kafka.KafkaException as error:
+            self.refuse(error)
+        known = [name for name in sorted(topics) if not name.startswith("__")]
         wanted = self._options.topic
         lower = {name.lower(): name for name in known}
         near = [lower[name] for name in get_close_matches(wanted.lower(), [*lower], 3, 0.6)]
@@ -224,6 +227,12 @@ class KafkaClient:
         if self._asked_since:  # a message is no such sign: it may have been fetched before
             self.away = False
         return state
+
+    def place(self, partition: int, offset: int | None = None) -> Any:
+        """A place in the topic, as librdkafka takes it."""
+        if offset is None:
+            return self.kafka.TopicPartition(self._options.topic, partition)
+        return self.kafka.TopicPartition(self._options.topic, partition, offset)
 
     def offsets(self, wanted: Mapping[int, int], *, committed: bool) -> dict[int, int]:
         """Offsets of partitions: EARLIEST, LATEST, or the first of a time (-1: there is none).
@@ -259,13 +268,32 @@ class KafkaClient:
                 self._refuse_answer(error)
         return found
 
-    # ------------------------------------------------------------ messages
 
-    def place(self, partition: int, offset: int | None = None) -> Any:
-        """A place in the topic, as librdkafka takes it."""
-        if offset is None:
-            return self.kafka.TopicPartition(self._options.topic, partition)
-        return self.kafka.TopicPartition(self._options.topic, partition, offset)
+class KafkaClient(TopicLink):
+    """A consumer of one topic.
+
+    Args:
+        options: where the topic is.
+        config: what the consumer needs beyond that.
+        who: the table, for messages.
+        clock: for deadlines.
+    """
+
+    def __init__(
+        self, options: Connection, config: Mapping[str, Any], who: str, clock: Clock
+    ) -> None:
+        super().__init__(options, who, clock)
+        self.consumer = self._client(self.kafka.Consumer, config)
+
+    def describe(self) -> TopicState:  # noqa: D102
+        state = super().describe()
+        try:
+            # The consumer has not heard of it yet, and would take a second to ask by itself.
+            seconds = self._options.connect_timeout_ms / 1000
+            self.consumer.list_topics(self._options.topic, timeout=seconds)
+        except self.kafka.KafkaException as error:
+            self.refuse(error)
+        return state
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read from these places, and nothing else."""
