@@ -56,17 +56,32 @@ class StreamSource(Protocol):
     schema: pa.Schema
     name: str
 
-    def open(self, positions: Mapping[int, int] | None = None, *, bounded: bool = False) -> None:
+    def open(
+        self,
+        positions: Mapping[int, int] | None = None,
+        *,
+        bounded: bool = False,
+        identity: str | None = None,
+    ) -> None:
         """Begin to read.
 
         Args:
             positions: where each partition goes on; partitions that are not named, and None, begin
                 where the table says (earliest, latest, ...).
             bounded: end at what is there now.
+            identity: of the log that the positions are of, as `identity` gave it.
 
         Raises:
             SourceError: it cannot be reached.
-            SourceChangedError: a position is not there any more.
+            SourceChangedError: a position is not there any more, or the log is another one.
+        """
+
+    @property
+    def identity(self) -> str | None:
+        """Which log positions are of: to be kept with them, and given to open(). None: not known.
+
+        A log that is deleted and made anew under the same name has another one, and may well have
+        the old positions.
         """
 
     def partitions(self) -> Sequence[int]:
