@@ -76,7 +76,20 @@ def _parquet(definition: StreamDefinition, options: dict[str, str]) -> Make:
 
 
 def _kafka(definition: StreamDefinition, options: dict[str, str]) -> Make:
-    raise SqlError("connector 'kafka' is not there yet")
+    from fin_sql.catalog.decoders import make_decoder
+    from fin_sql.catalog.kafka import KafkaSource
+    from fin_sql.catalog.kafka_columns import MetadataColumn
+    from fin_sql.catalog.kafka_options import kafka_options
+
+    who = f"streaming table '{definition.name}'"
+    decoder = make_decoder(definition, options.pop("format", "json"))
+    kafka = kafka_options(options, who=who)
+    metadata = [
+        MetadataColumn(c.name, c.metadata, c.type)
+        for c in definition.given
+        if c.metadata and c.metadata != "unnest"
+    ]
+    return lambda: KafkaSource(definition.name, kafka, decoder, metadata=metadata)
 
 
 def _flag(name: str, value: str) -> bool:

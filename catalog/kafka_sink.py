@@ -169,7 +169,9 @@ class KafkaSink:
         if not key:
             return [None] * rows.num_rows
         if len(key) > 1:
-            found: list[bytes | None] = encode_rows(rows.select(list(key)), self.options.times).to_pylist()
+            found: list[bytes | None] = encode_rows(
+                rows.select(list(key)), self.options.times
+            ).to_pylist()
             return found
         column = rows[key[0]]
         if pa.types.is_dictionary(column.type):

@@ -74,7 +74,13 @@ class ParquetStream:
         self._looked = 0
         self._bounded = False
 
-    def open(self, positions: Mapping[int, int] | None = None, *, bounded: bool = False) -> None:
+    def open(
+        self,
+        positions: Mapping[int, int] | None = None,
+        *,
+        bounded: bool = False,
+        identity: str | None = None,
+    ) -> None:
         """Begin to read.
 
         Raises:
@@ -126,6 +132,11 @@ class ParquetStream:
     def _unreadable(self, path: str, error: Exception) -> SourceError:
         said = str(error).split("\n")[0]
         return SourceError(f"table '{self.name}': file '{path}' cannot be read: {said}")
+
+    @property
+    def identity(self) -> str | None:
+        """Files are known by their number."""
+        return None
 
     # ------------------------------------------------------------ reading
 

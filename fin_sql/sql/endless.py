@@ -332,17 +332,16 @@ class Reader:
             return Condition(path, "is not null")
         if self._says("is", "null"):
             return Condition(path, "is null")
-        negated = self._says("not")
         if self._says("in"):
             if not self.text.tokens[self.at].says("("):
                 self._fail("IN (value, ...) was expected")
             close = self.text.closing[self.at]
             spans = self.text.split(self.at + 1, close, ",")
             self.at = close + 1
-            return Condition(path, "not in" if negated else "in", tuple(map(self._literal, spans)))
-        equal = not negated and self._says("=")
-        if equal or (not negated and (self._says("<>") or self._says("!="))):
+            return Condition(path, "in", tuple(map(self._literal, spans)))
+        equal = self._says("=")
+        if equal or self._says("<>") or self._says("!="):
             begin = self.at
             self.at += 2 if self.text.tokens[begin].says("-") else 1
             return Condition(path, "=" if equal else "<>", (self._literal((begin, self.at)),))
-        self._fail("a condition is 'path' = value, <>, [NOT] IN (...), or IS [NOT] NULL")
+        self._fail("a condition is 'path' = value, <>, IN (...), or IS [NOT] NULL")

@@ -33,7 +33,7 @@ class ColumnEntry:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on a message: `op` is "=", "<>", "in", "not in", "is null" or "is not null"."""
+    """A condition on a message: `op` is "=", "<>", "in", "is null" or "is not null"."""
 
     path: str
     op: str

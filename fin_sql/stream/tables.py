@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.dataset as ds
 from fin_sql.errors import SourceError
 from fin_sql.exec.fragment import Chosen
 from fin_sql.stream.intake import EventTime, Intake, Released, bounded_rows
-from fin_sql.stream.source import DEAD_LETTERS, StreamSource
+from fin_sql.stream.source import DEAD_LETTERS, Polled, StreamSource
 from fin_sql.stream.views import KeyedView, Retain, RetainedView
 
 Bounds = tuple[str, int | None, int | None]
@@ -56,8 +57,14 @@ class StreamingTable:
         return self.compute is not None
 
     def computed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of the source with the computed columns."""
-        return rows if self.compute is None or not rows.num_rows else self.compute(rows)
+        """Rows of the source with the computed columns, in the order of the table's."""
+        if not rows.num_rows:
+            nothing = [pa.nulls(0, f.type) for f in self.schema]
+            return pa.RecordBatch.from_arrays(nothing, schema=self.schema)
+        if self.compute is not None:
+            return self.compute(rows)
+        names = self.schema.names
+        return rows if rows.schema.names == names else rows.select(names)
 
     def intake(self, letters: Callable[[pa.RecordBatch], None]) -> Intake:
         """What brings the rows of the source into their order."""
@@ -88,7 +95,7 @@ class StreamingTable:
             source.close()
 
     def _bounded(self, source: StreamSource, intake: Intake) -> Iterator[Released]:
-        def poll() -> list[Any]:
+        def poll() -> list[Polled]:
             return [prepared(self, polled) for polled in source.poll(MAX_MESSAGES, _POLL_NS)]
 
         yield from bounded_rows(poll, source.ended, source.partitions, intake)
@@ -107,17 +114,9 @@ class StreamingTable:
         session.register_dataset(name, Unread(self.name, self.schema))
 
 
-def prepared(table: StreamingTable, polled: Any) -> Any:
-    """A poll with the computed columns."""
-    if not table.evaluates:
-        return polled
-    from dataclasses import replace
-
-    rows = polled.rows
-    if not rows.num_rows:
-        nothing = [pa.nulls(0, f.type) for f in table.schema]
-        return replace(polled, rows=pa.RecordBatch.from_arrays(nothing, schema=table.schema))
-    return replace(polled, rows=table.computed(rows))
+def prepared(table: StreamingTable, polled: Polled) -> Polled:
+    """A poll in the columns of the table."""
+    return replace(polled, rows=table.computed(polled.rows))
 
 
 class ViewTable:

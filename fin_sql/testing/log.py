@@ -31,7 +31,13 @@ class LogSource:
         self._at: dict[int, int] = {}
         self._ends: dict[int, int] | None = None
 
-    def open(self, positions: Mapping[int, int] | None = None, *, bounded: bool = False) -> None:
+    def open(
+        self,
+        positions: Mapping[int, int] | None = None,
+        *,
+        bounded: bool = False,
+        identity: str | None = None,
+    ) -> None:
         """Begin to read.
 
         Raises:
@@ -45,6 +51,11 @@ class LogSource:
                 raise SourceChangedError(msg)
             self._at[number] = at
         self._ends = {k: log.num_rows for k, log in enumerate(self._logs)} if bounded else None
+
+    @property
+    def identity(self) -> str | None:
+        """It is the only one."""
+        return None
 
     def append(self, number: int, rows: pa.Table) -> None:
         """Add rows to a partition; a reader that is not bounded will see them."""

@@ -13,7 +13,6 @@ import pytest
 
 from fin_sql.catalog.kafka import KafkaSource
 from fin_sql.catalog.kafka_options import kafka_options
-
 from fin_sql.testing.apache import ApacheBroker, why_no_apache
 from fin_sql.testing.broker import Broker, why_no_broker
 
@@ -54,7 +53,9 @@ class Words:
                 source += [i] * len(found)
         rows = pa.RecordBatch.from_arrays([pa.array(words, pa.string())], schema=self.schema)
         reasons = pa.array(["it begins with 'bad'"] * len(bad), pa.string())
-        return Decoded(rows, pa.array(source, pa.int32()), Bad(pa.array(bad, pa.int32()), reasons), passed)
+        return Decoded(
+            rows, pa.array(source, pa.int32()), Bad(pa.array(bad, pa.int32()), reasons), passed
+        )
 
 
 def start(kind, **options):
@@ -81,9 +82,7 @@ def open_source(broker, topic, decoder=None, *, at=None, bounded=False, identity
 
 
 def producer(broker, **config):
-    return ck.Producer(
-        broker.config() | {"linger.ms": 5} | config
-    )
+    return ck.Producer(broker.config() | {"linger.ms": 5} | config)
 
 
 def send(broker, topic, values, partition=0, **fields):

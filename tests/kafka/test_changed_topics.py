@@ -42,7 +42,9 @@ def test_a_topic_that_was_made_anew_between_two_reads_is_another(broker, topic):
 def test_a_position_behind_the_end_is_refused(broker, topic):
     broker.create_topic(topic, 2)
     send(broker, topic, ["a", "b", "c"])
-    with pytest.raises(SourceChangedError, match=f"position 4 lies behind the end.* 3: .*{WHAT_TO_DO}"):
+    with pytest.raises(
+        SourceChangedError, match=f"position 4 lies behind the end.* 3: .*{WHAT_TO_DO}"
+    ):
         open_source(broker, topic, at={0: 4})
     with pytest.raises(SourceChangedError, match="position 7 lies behind the end"):
         open_source(broker, topic, start="offset:1=7")

@@ -53,7 +53,9 @@ def test_rows_come_back_with_the_same_bits(broker, topic):
     homes = {row["symbol"]: m.partition() for m, row in zip(found, rows, strict=True)}
     assert all(homes[row["symbol"]] == m.partition() for m, row in zip(found, rows, strict=True))
     columns = {name: pa.array([row[name] for row in rows]) for name in table.column_names}
-    columns["ts"] = pa.array([t.removesuffix("Z") for t in columns["ts"].to_pylist()]).cast(pa.timestamp("ns"))
+    columns["ts"] = pa.array([t.removesuffix("Z") for t in columns["ts"].to_pylist()]).cast(
+        pa.timestamp("ns")
+    )
     back = pa.table(columns, schema=table.schema)
     for symbol in table["symbol"].unique().to_pylist():  # each in its order
         kept = [t.filter(pa.compute.equal(t["symbol"], symbol)) for t in (back, table)]
@@ -118,7 +120,10 @@ def test_several_columns_make_a_key_of_json(broker, topic):
     sink.write(rows)
     sink.flush()
     sink.close()
-    assert {m.key() for m in messages(broker, topic, 1)} == {b'{"n":1,"a":"x"}', b'{"n":2,"a":null}'}
+    assert {m.key() for m in messages(broker, topic, 1)} == {
+        b'{"n":1,"a":"x"}',
+        b'{"n":2,"a":null}',
+    }
 
 
 def test_a_column_gives_messages_their_time(broker, topic):
@@ -136,7 +141,9 @@ def test_a_column_gives_messages_their_time(broker, topic):
         assert [m.value() for m in last] == [f'{{"ts":{v // step}}}'.encode() for v in ns]
     before = pa.RecordBatch.from_arrays([pa.array([0, None, -1], pa.timestamp("ms"))], ["ts"])
     sink = open_sink(broker, topic, before.schema, timestamp="ts")
-    with pytest.raises(KernelError, match="1970 or later, was 1969-12-31.* in row 2 of column 'ts'"):
+    with pytest.raises(
+        KernelError, match="1970 or later, was 1969-12-31.* in row 2 of column 'ts'"
+    ):
         sink.write(before)
     sink.close()
 
