@@ -115,7 +115,7 @@ class Feed:
             found = list(self._queue)
             self._queue.clear()
             self._bytes = 0
-            over = self._over
+            over, lag = self._over, self.lag
             self._room.notify_all()
         for polled in found:
             self.intake.take(polled, now)
@@ -126,7 +126,7 @@ class Feed:
             else:
                 self.intake.rest(number)
         if not self.bounded:
-            self.intake.note_idle(now)
+            self.intake.note_idle(now, lag)
         return self.intake.release()
 
     @property

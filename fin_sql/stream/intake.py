@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -214,12 +214,20 @@ class Intake:
         """Nothing comes from a partition for now: it holds nobody back."""
         self._partitions[number].idle = True
 
-    def note_idle(self, steady_ns: int) -> None:
-        """Let partitions that have been silent for too long hold nobody back."""
+    def note_idle(self, steady_ns: int, lag: Mapping[int, int] | None = None) -> None:
+        """Let partitions that have been silent for too long hold nobody back.
+
+        Args:
+            steady_ns: now, by the steady clock.
+            lag: messages that are there and were not given: where some are, or none can tell, a
+                partition is behind and not silent.
+        """
         if self.time.idle_ns is None or self.time.arrival:
             return
-        for partition in self._partitions.values():
-            if steady_ns - partition.seen_ns >= self.time.idle_ns:
+        for number, partition in self._partitions.items():
+            if lag is not None and lag.get(number) != 0 and not partition.idle:
+                partition.seen_ns = steady_ns
+            elif steady_ns - partition.seen_ns >= self.time.idle_ns:
                 partition.idle = True
 
     def _reached(self) -> int:

@@ -170,3 +170,15 @@ def test_dictionaries_of_several_polls_become_one():
     intake.end(0)
     found = intake.release().rows["s"]
     assert found.cast(pa.string()).to_pylist() == ["b", "a", "c", "b", None, "a"]
+
+
+def test_a_partition_that_is_behind_is_not_silent():
+    intake = Intake(SCHEMA, EventTime("ts", 0, 200 * MS), "log", lambda _: None)
+    intake.begin([0, 1], 0)
+    intake.take(Polled(0, batch([7], [1], np.zeros(1, bool)), pa.array([0]), 1), 0)
+    intake.note_idle(900 * MS, {0: 0, 1: 5})
+    assert intake.release() is None  # five messages of partition 1 are on their way
+    intake.note_idle(1_000 * MS, {0: 0})
+    assert intake.release() is None  # nobody knows
+    intake.note_idle(1_300 * MS, {0: 0, 1: 0})
+    assert intake.release().rows["x"].to_pylist() == [1]
