@@ -55,7 +55,7 @@ class Staged:
             self._look()
             self.place = self._placed(self.target.parent, self.target.name)
         except OSError as error:
-            raise untold(self.path, error) from None
+            raise unwritable(self.path, error) from None
         return self
 
     def __exit__(
@@ -149,7 +149,7 @@ class Staged:
                 self.place.replace(self.target)
             flush(self.target.parent)
         except OSError as error:
-            raise untold(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def _publish_folder(self) -> None:
         if self.target.exists() and any(self.target.iterdir()):
@@ -195,7 +195,7 @@ class Remote(Staged):
                 self._send(path, key)
             self._remove(before - set(keys), set(keys))
         except OSError as error:
-            raise untold(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def _remove(self, keys: set[str], left: set[str]) -> None:
         """Remove objects; a folder that would be empty goes as a whole, or its name would stay."""
@@ -223,7 +223,7 @@ class Remote(Staged):
 # ---------------------------------------------------------------- steps that cannot be half done
 
 
-def untold(path: str, error: Exception) -> FinSqlError:
+def unwritable(path: str, error: Exception) -> FinSqlError:
     """An error of the system in plain words; one of fin_sql is itself."""
     if isinstance(error, FinSqlError):
         return error
