@@ -168,7 +168,7 @@ class Context:
         """Make a table known, in place of one of the same name."""
         assert table.source is not None
         with self._naming:
-            known = self.exists(table.name)
+            known = table.name in self._catalog or self._ctx.table_exist(quoted(table.name))
             table.source.attach(table.name, self._ctx)
             self._catalog.add(table)
             if known:
