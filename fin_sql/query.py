@@ -16,9 +16,10 @@ from fin_sql.exec.fragment import plain_message
 from fin_sql.saving import save
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
+from fin_sql.sql.plan import Node
 from fin_sql.sql.settings import Setting
-from fin_sql.sql.sinks import COUNT, Sink
-from fin_sql.sql.statement import Statement
+from fin_sql.sql.sinks import COUNT, Copy, Sink
+from fin_sql.sql.statement import Statement, read_saved
 from fin_sql.states import Cancel
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Query:
     It has `__arrow_c_stream__`, so that Polars, DuckDB, pandas and pyarrow take it as it is.
     """
 
-    def __init__(self, context: Context, statement: Statement) -> None:
-        self._context, self._statement = context, statement
+    def __init__(self, context: Context, statement: Statement, text: str) -> None:
+        self._context, self._statement, self._text = context, statement, text
         self._frame = None
         self._kept: list[Any] = []
         if statement.plan is None:  # DataFusion runs CREATE, SET and the like at once
@@ -285,10 +286,20 @@ class Query:
         columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
         given = {name: value for name, value in options.items() if value is not None}
         where = self._context.target(os.fspath(path), format, columns, given)
+        node = self._saved()
+        if node is not None:
+            return save(self._context, Copy(node, where), self._run(progress))
         with closing(self.stream(progress=progress)) as rows:  # type: ignore[type-var]
             written = where.write(self.schema, rows, self._context.memory_limit)
         self._context.reopen_files()
         return written
+
+    def _saved(self) -> Node | None:
+        """The plan by which COPY would write the rows; None of what is no query."""
+        plan = self._statement.plan
+        if self._statement.explain or isinstance(plan, Sink):
+            return None
+        return plan or read_saved(self._text, self._statement.params, self._context)
 
     def show(self, rows: int = 20) -> None:
         """Print the first rows as a table."""

@@ -67,21 +67,13 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
     if end == 0:
         text.fail("the statement is empty", 0)
     explain = ("analyze" if explains["analyze"] else "plan") if explains else None
-    known = Known(
-        session.evaluator,
-        session.table,
-        session.open_path,
-        session.tables,
-        params,
-        session.ours,
-    )
     setting = read_setting(text, end)
     if setting is not None:
         if explain:
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         return Statement(sql, setting, params)
     if saves(text):
-        sink = Saving(text, end, known, session).read()
+        sink = Saving(text, end, _known(params, session), session).read()
         if isinstance(sink, Drop) and explain:
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         if sink is not None:
@@ -91,7 +83,7 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             word = tokens[0].text.upper()
             text.fail(f"{word} cannot hold a kernel or an ASOF JOIN yet; run its query alone", 0)
         try:
-            node = Binder(text, known).query(0, end)
+            node = Binder(text, _known(params, session)).query(0, end)
         except SqlError as error:
             raise _placed(error, text) from None
         return Statement(sql, improved(node, session.evaluator), params, explain)
@@ -107,3 +99,25 @@ def _placed(error: SqlError, text: Text) -> SqlError:
             if token.names and token.text == found["name"]:
                 return SqlError(underlined(str(error), text.sql, token.begin, token.end))
     return error
+
+
+def read_saved(sql: str, params: Mapping[str, Any], session: Session) -> Node | None:
+    """The plan of a query whose rows are saved, as COPY has it; None of what is no query."""
+    text = Text(sql)
+    end = len(text.tokens) - 1
+    while end and text.tokens[end - 1].says(";"):
+        end -= 1
+    if not text.tokens[0].says("select", "with", "values", "("):
+        return None
+    return Saving(text, end, _known(params, session), session).query(0, end)
+
+
+def _known(params: Mapping[str, Any], session: Session) -> Known:
+    return Known(
+        session.evaluator,
+        session.table,
+        session.open_path,
+        session.tables,
+        params,
+        session.ours,
+    )
