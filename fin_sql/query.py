@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fin_sql.errors import SqlError
+from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
+from fin_sql.exec.pull import pulled
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
 from fin_sql.sql.statement import Statement
@@ -63,9 +64,11 @@ class Query:
         else:
             schema = self.schema
             try:
-                for batch in self._frame.execute_stream():  # type: ignore[union-attr]
+                for batch in pulled(self._frame.execute_stream(), self._cancel):  # type: ignore[union-attr]
                     columns = batch.to_pyarrow().columns
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            except FinSqlError:
+                raise
             except Exception as error:
                 raise SqlError(plain_message(error)) from None
 

@@ -327,7 +327,8 @@ class Run:
             once = Once(schema, grouped()) if self.pure(node.input) else None
             data = once or spool.extend(grouped()).dataset()
             with self.evaluator.tables({"__in": data}):
-                rows = started(self.evaluator.sql(sql, params_in(sql, self.params)))
+                frame = self.evaluator.sql(sql, params_in(sql, self.params))
+                rows = started(frame, self.cancel)
             found = [part.to_pyarrow() for part in own_errors(rows, [once] if once else [])]
         finally:
             spool.close()
@@ -356,7 +357,8 @@ class Run:
                 for k, (name, part) in enumerate(node.named)
             }
             with self.evaluator.tables(data):
-                rows = started(self.evaluator.sql(node.sql, params_in(node.sql, self.params)))
+                frame = self.evaluator.sql(node.sql, params_in(node.sql, self.params))
+                rows = started(frame, self.cancel)
             for batch in own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()
