@@ -12,7 +12,7 @@ from fin_sql.sql.text import underlined
 
 _PARSER = re.compile(r'^ParserError\("(.*?)(?: at Line: (\d+), Column: (\d+))?"\)$', re.DOTALL)
 _NAMED = (
-    re.compile(r"No field named (?P<name>[\w.\"]+?)\."),
+    re.compile(r"No field named (?P<name>\S+?)\.(?=\s|$)"),
     re.compile(r"table '(?P<name>[\w.]+)' not found"),
     re.compile(r"Invalid function '(?P<name>\w+)'"),
 )
@@ -42,9 +42,10 @@ def marked(message: str, statement: str) -> str:
     parser = _PARSER.match(message)
     if parser:
         said = parser[1].replace('\\"', '"')
-        begin = _place(statement, int(parser[2]), int(parser[3])) if parser[2] else None
-        begin = len(statement.rstrip()) if begin is None else begin
-        end = next((p.end for p in pieces(statement) if p.begin == begin), begin + 1)
+        begin = end = len(statement.rstrip())  # where more was expected
+        if parser[2]:
+            begin = _place(statement, int(parser[2]), int(parser[3]))
+            end = next((p.end for p in pieces(statement) if p.begin == begin), begin)
         return underlined(said, statement, begin, end)
     for pattern in _NAMED:
         found = pattern.search(message)

@@ -81,7 +81,7 @@ def sql(
         begin = perf_counter()
         with placed(statement):
             found = ctx.sql(statement, values)
-            rows = put_out(found, format or _by_name(output), output, ends)
+            rows = put_out(found, format or by_name(output), output, ends)
         if timing:
             sys.stderr.write(f"{counted(rows)} in {perf_counter() - begin:.3f} s\n")
     return rows
@@ -100,7 +100,8 @@ def _text(query: str | None, file: Path | None) -> str:
     return sys.stdin.read() if query == "-" else str(query)
 
 
-def _by_name(output: Path | None) -> Format:
+def by_name(output: Path | None) -> Format:
+    """The format that a file's name ends in."""
     endings = {".csv": Format.csv, ".json": Format.json, ".ndjson": Format.json}
     if output is None:
         return Format.table
@@ -201,11 +202,9 @@ def progress() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.completed:,.0f} rows read"), BarColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=None)
+    task = bar.add_task("running", total=None)
     lock, over = Lock(), False
 
     def begin() -> None:
@@ -213,11 +212,15 @@ def progress() -> Iterator[Any]:
             if not over:
                 bar.start()
 
+    def tell(rows: int) -> None:
+        bar.advance(task, rows)
+        bar.update(task, description=f"{bar.tasks[0].completed:,.0f} rows read")
+
     late = Timer(PATIENCE_SECONDS, begin)
     late.daemon = True
     late.start()
     try:
-        yield lambda rows: bar.advance(task, rows)
+        yield tell
     finally:
         late.cancel()
         with lock:
