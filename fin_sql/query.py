@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
+from fin_sql.exec.pull import pulled
 from fin_sql.saving import save
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
@@ -87,8 +88,7 @@ class Query:
         else:
             schema = self.schema
             try:
-                for batch in self._frame.execute_stream():  # type: ignore[union-attr]
-                    self._cancel.check()
+                for batch in pulled(self._frame.execute_stream(), self._cancel):  # type: ignore[union-attr]
                     columns = batch.to_pyarrow().columns
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
             except FinSqlError:
@@ -297,7 +297,7 @@ class Query:
     def _saved(self) -> Node | None:
         """The plan by which COPY would write the rows; None of what is no query."""
         plan = self._statement.plan
-        if self._statement.explain or isinstance(plan, Sink):
+        if self._statement.explain or isinstance(plan, Sink | Setting):
             return None
         return plan or read_saved(self._text, self._statement.params, self._context)
 
