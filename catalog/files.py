@@ -16,6 +16,7 @@ import pyarrow.fs as fs
 from fin_sql.catalog.memory import empty_batches
 from fin_sql.catalog.table import Bounds
 from fin_sql.errors import SourceError
+from fin_sql.exec.viewless import viewless_field
 
 Format = Literal["parquet", "csv", "json"]
 
@@ -25,7 +26,6 @@ _ENDINGS = {
     "json": (".json", ".ndjson"),
 }
 _HIVE = re.compile(r"(^|/)[^/=]+=[^/]*/")
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 # What is read ahead of the operators is held in memory: little is enough to keep them busy.
 READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}
 
@@ -217,7 +217,7 @@ def _in_nanoseconds(kind: pa.DataType, values: pa.ChunkedArray) -> pa.DataType:
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    return field.with_type(_PLAIN.get(field.type, field.type)).remove_metadata()
+    return viewless_field(field).remove_metadata()
 
 
 def _within(bounds: Bounds | None, schema: pa.Schema) -> Any:

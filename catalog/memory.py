@@ -11,9 +11,9 @@ import pyarrow.dataset as ds
 
 from fin_sql.catalog.table import Bounds
 from fin_sql.errors import ArgumentTypeError
+from fin_sql.exec.viewless import viewless_field, viewless_table
 
 _NUMBERS = count()
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def open_data(data: Any) -> ArrowSource | DatasetSource:
@@ -35,13 +35,6 @@ def open_data(data: Any) -> ArrowSource | DatasetSource:
     raise ArgumentTypeError(msg)
 
 
-def without_views(table: pa.Table) -> pa.Table:
-    """The same rows without view types, which the kernels do not read."""
-    fields = [f.with_type(_PLAIN.get(f.type, f.type)) for f in table.schema]
-    schema = pa.schema([f.remove_metadata() for f in fields])
-    return table.cast(schema) if schema != table.schema else table.replace_schema_metadata(None)
-
-
 def empty_batches(rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Batches without columns, which only count rows."""
     for begin in range(0, rows, batch_rows):
@@ -52,7 +45,9 @@ class ArrowSource:
     """A table in memory; its batches are slices of it."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = without_views(table)
+        plain = viewless_table(table)
+        schema = pa.schema([f.remove_metadata() for f in plain.schema])
+        self._table = pa.Table.from_arrays(plain.columns, schema=schema)
         self._number = next(_NUMBERS)
         self.schema = self._table.schema
 
@@ -90,9 +85,7 @@ class DatasetSource:
     def __init__(self, dataset: ds.Dataset) -> None:
         self._dataset = dataset
         self._number = next(_NUMBERS)
-        self.schema = pa.schema(
-            [f.with_type(_PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
-        )
+        self.schema = pa.schema([viewless_field(f).remove_metadata() for f in dataset.schema])
 
     def scan(  # noqa: D102
         self,
