@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from itertools import count
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from fin_sql.catalog.table import Bounds
+from fin_sql.catalog import parts
 from fin_sql.errors import ArgumentTypeError
+from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.viewless import viewless_field, viewless_table
 
 _NUMBERS = count()
@@ -57,7 +59,7 @@ class ArrowSource:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         if not columns:
             return empty_batches(self._table.num_rows, batch_rows)
@@ -85,7 +87,9 @@ class DatasetSource:
     def __init__(self, dataset: ds.Dataset) -> None:
         self._dataset = dataset
         self._number = next(_NUMBERS)
+        self._chosen: tuple[Any, ...] = ()  # of its files
         self.schema = pa.schema([viewless_field(f).remove_metadata() for f in dataset.schema])
+        self._parts = parts.parts(dataset, self.schema)
 
     def scan(  # noqa: D102
         self,
@@ -93,14 +97,18 @@ class DatasetSource:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         if not columns:
             yield from empty_batches(self._dataset.count_rows(), batch_rows)
             return
         wanted = pa.schema([self.schema.field(name) for name in columns])
         scanner = self._dataset.scanner(
-            columns=list(columns), batch_size=batch_rows, batch_readahead=1, fragment_readahead=1
+            columns=list(columns),
+            filter=parts.within([b for b in bounds if b.timed], self._dataset.schema),
+            batch_size=batch_rows,
+            batch_readahead=1,
+            fragment_readahead=1,
         )
         for batch in scanner.to_batches():
             if batch.num_rows:
@@ -109,8 +117,25 @@ class DatasetSource:
     def count(self) -> int | None:  # noqa: D102
         return int(self._dataset.count_rows())
 
+    @property
+    def tells_bounds(self) -> bool:  # noqa: D102
+        return False
+
+    def parts(self) -> pa.RecordBatch | None:  # noqa: D102
+        return self._parts
+
+    def only(self, numbers: Sequence[int]) -> DatasetSource:  # noqa: D102
+        some = copy(self)
+        some._dataset, some._chosen = (
+            parts.only(self._dataset, numbers),
+            (*self._chosen, tuple(numbers)),
+        )
+        if self._parts is not None:
+            some._parts = self._parts.take(pa.array(numbers, pa.int64()))
+        return some
+
     def identity(self) -> tuple[Any, ...]:  # noqa: D102
-        return ("dataset", self._number)
+        return ("dataset", self._number, *self._chosen)
 
     def attach(self, name: str, session: Any) -> None:  # noqa: D102
         session.deregister_table(name)

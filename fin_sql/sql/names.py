@@ -193,7 +193,9 @@ class Rewriter:
         return column, at
 
     def _plain(self, i: int, out: Written) -> tuple[str, int] | None:
-        token = self.text.tokens[i]
+        token, before, behind = (self.text.tokens[k] for k in (i, i - 1, i + 1))
+        if behind.kind == "string" or before.says("as", "::"):
+            return None  # DATE '2026-01-05' and CAST(x AS date) are no columns
         columns = self.relation.plain(token.text)
         if not columns:
             if token.text in self.meanings:
@@ -202,10 +204,6 @@ class Rewriter:
                 return f"({meaning.sql})", i + 1
             return None
         if len(columns) > 1:
-            # DATE '2026-01-05' and CAST(x AS date) are no columns.
-            before, behind = self.text.tokens[i - 1], self.text.tokens[i + 1]
-            if behind.kind == "string" or before.says("as", "::"):
-                return None
             choices = " or ".join(f"{c.alias}.{c.name}" for c in columns)
             self.text.fail(f"column '{token.text}' is ambiguous: write {choices}", i)
         flat = columns[0].flat

@@ -90,7 +90,7 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             node = Binder(text, known).query(0, end)
         except SqlError as error:
             raise _placed(error, text) from None
-        return Statement(sql, improved(node, session.evaluator), params, explain)
+        return Statement(sql, improved(node, session.evaluator, params), params, explain)
     plain = _with_files(text, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
 
