@@ -270,3 +270,19 @@ def literal(value: Any, kind: str) -> str:
     if kind == "float64":
         return f"arrow_cast({value!r}, 'Float64')"
     return str(value)
+
+
+def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written, bool]]:
+    """Equal names get _2, _3 ... in their order."""
+    taken = {name for name, _, _ in outputs}
+    seen: dict[str, int] = {}
+    found = []
+    for name, written, star in outputs:
+        count = seen.get(name, 0) + 1
+        new = name
+        while count > 1 and new in taken | seen.keys():
+            new, count = f"{name}_{count}", count + 1
+        seen[name] = max(count - 1, 1) if new != name else 1
+        seen.setdefault(new, 1)
+        found.append((new, written, star))
+    return found
