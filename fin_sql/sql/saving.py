@@ -117,7 +117,7 @@ class Saving:
             node = self.binder.query(begin, end)
         else:
             node = plain_query(self.binder, begin, end, self.session, self.known.params)
-        return improved(node, self.known.evaluator)
+        return improved(node, self.known.evaluator, self.known.params)
 
     def _name(self, at: int) -> str:
         """The name of a table that is made, filled or dropped."""
@@ -179,7 +179,7 @@ class Saving:
         if self.text.tokens[begin].says("select", "with", "values"):
             self.text.fail("put the query in brackets: COPY (query) TO 'path'", begin, end)
         node = bind_source(self.binder, read_source(self.text, begin, end, read_query)).node
-        return improved(node, self.known.evaluator)
+        return improved(node, self.known.evaluator, self.known.params)
 
     def _clause(self, at: int) -> int:
         """The end of a clause behind the path."""

@@ -86,7 +86,7 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             node = Binder(text, _known(params, session)).query(0, end)
         except SqlError as error:
             raise _placed(error, text) from None
-        return Statement(sql, improved(node, session.evaluator), params, explain)
+        return Statement(sql, improved(node, session.evaluator, params), params, explain)
     plain = with_files(text, 0, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
 
