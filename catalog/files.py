@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
@@ -15,9 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
 
-from fin_sql.catalog.memory import PLAIN, empty_batches
-from fin_sql.catalog.table import Bounds
+from fin_sql.catalog import parts
+from fin_sql.catalog.memory import empty_batches
 from fin_sql.errors import SourceError
+from fin_sql.exec.bounds import Bounds
+from fin_sql.exec.viewless import viewless_field
 
 Format = Literal["parquet", "csv", "json", "arrow"]
 
@@ -87,6 +90,7 @@ class FileSource:
         if len(self._files) > 1 and format == "parquet" and not as_listed:
             self._files = self._by_time()
             self._dataset = self._opened(self.schema)
+        self._parts = parts.parts(self._dataset, self.schema)
 
     # ------------------------------------------------------------ opening
 
@@ -186,7 +190,7 @@ class FileSource:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         if self._format == "parquet" and self.changed():
             paths = ", ".join(map(repr, self._paths))
@@ -197,22 +201,19 @@ class FileSource:
                 yield from empty_batches(self._dataset.count_rows(), batch_rows)
                 return
             dataset, schema = self._dataset, self.schema
-            texts = [n for n in encoded if n in columns and not self._hive_column(n)]
-            if texts and self._format == "parquet":
+            timed = [bound for bound in bounds if bound.timed]
+            told = [bound for bound in bounds if not bound.timed]
+            named = self._parts.schema.names if self._parts is not None else []
+            texts = [n for n in encoded if n in columns and n not in named and self._is_text(n)]
+            if self._format == "parquet" and (texts or told):
                 schema = pa.schema(
                     [f.with_type(_ENCODED) if f.name in texts else f for f in self.schema]
                 )
-                dataset = ds.FileSystemDataset.from_paths(
-                    [f.path for f in self._dataset.get_fragments()],
-                    schema=schema,
-                    format=self._reader(texts),
-                    filesystem=self._system,
-                    partitions=[f.partition_expression for f in self._dataset.get_fragments()],
-                )
+                dataset = parts.read_as(self._dataset, schema, self._reader(texts), told)
             wanted = pa.schema([schema.field(name) for name in columns])
             scanner = dataset.scanner(
                 columns=list(columns),
-                filter=_within(bounds, self.schema),
+                filter=parts.within(timed, self.schema),
                 batch_size=batch_rows,
                 **READ_AHEAD,
             )
@@ -222,8 +223,24 @@ class FileSource:
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
 
-    def _hive_column(self, name: str) -> bool:
-        return name not in next(iter(self._dataset.get_fragments())).physical_schema.names
+    def _is_text(self, name: str) -> bool:
+        kind = self.schema.field(name).type
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    @property
+    def tells_bounds(self) -> bool:  # noqa: D102
+        return self._format == "parquet"
+
+    def parts(self) -> pa.RecordBatch | None:  # noqa: D102
+        return self._parts
+
+    def only(self, numbers: Sequence[int]) -> FileSource:  # noqa: D102
+        some = copy(self)
+        some._files = [self._files[k] for k in numbers]
+        some._dataset = parts.only(self._dataset, numbers)
+        if self._parts is not None:
+            some._parts = self._parts.take(pa.array(numbers, pa.int64()))
+        return some
 
     def count(self) -> int | None:  # noqa: D102
         return int(self._dataset.count_rows()) if self._format == "parquet" else None
@@ -234,7 +251,7 @@ class FileSource:
 
     def changed(self) -> bool:
         """Whether files here are others than those that were opened."""
-        return not self.remote and frozenset(self.identity()) != self._seen
+        return not self.remote and not self._seen.issuperset(self.identity())
 
     @property
     def files(self) -> list[str]:
@@ -279,24 +296,7 @@ def _in_nanoseconds(kind: pa.DataType, values: pa.ChunkedArray) -> pa.DataType:
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    return field.with_type(PLAIN.get(field.type, field.type)).remove_metadata()
-
-
-def _within(bounds: Bounds | None, schema: pa.Schema) -> Any:
-    if bounds is None:
-        return None
-    name, low, high = bounds
-    kind = schema.field(name).type
-    step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
-    found = None
-    for value, up in ((low, True), (high, False)):
-        if value is None:
-            continue
-        whole = -(-value // step) if up else value // step
-        edge = pa.scalar(whole, pa.int64()).cast(kind)
-        part = ds.field(name) >= edge if up else ds.field(name) <= edge
-        found = part if found is None else found & part
-    return found
+    return viewless_field(field).remove_metadata()
 
 
 def _range(fragment: Any, name: str) -> tuple[Any, Any] | None:

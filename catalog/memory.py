@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from itertools import count
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from fin_sql.catalog.table import Bounds
+from fin_sql.catalog import parts
 from fin_sql.errors import ArgumentTypeError
+from fin_sql.exec.bounds import Bounds
+from fin_sql.exec.viewless import viewless_field, viewless_table
 
 _NUMBERS = count()
-PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def open_data(data: Any) -> ArrowSource | DatasetSource:
@@ -35,13 +37,6 @@ def open_data(data: Any) -> ArrowSource | DatasetSource:
     raise ArgumentTypeError(msg)
 
 
-def without_views(table: pa.Table) -> pa.Table:
-    """The same rows without view types, which the kernels do not read."""
-    fields = [f.with_type(PLAIN.get(f.type, f.type)) for f in table.schema]
-    schema = pa.schema([f.remove_metadata() for f in fields])
-    return table.cast(schema) if schema != table.schema else table.replace_schema_metadata(None)
-
-
 def empty_batches(rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Batches without columns, which only count rows."""
     for begin in range(0, rows, batch_rows):
@@ -52,7 +47,9 @@ class ArrowSource:
     """A table in memory; its batches are slices of it."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = without_views(table)
+        plain = viewless_table(table)
+        schema = pa.schema([f.remove_metadata() for f in plain.schema])
+        self._table = pa.Table.from_arrays(plain.columns, schema=schema)
         self._number = next(_NUMBERS)
         self.schema = self._table.schema
 
@@ -62,7 +59,7 @@ class ArrowSource:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         if not columns:
             return empty_batches(self._table.num_rows, batch_rows)
@@ -102,9 +99,9 @@ class DatasetSource:
     def __init__(self, dataset: ds.Dataset) -> None:
         self._dataset = dataset
         self._number = next(_NUMBERS)
-        self.schema = pa.schema(
-            [f.with_type(PLAIN.get(f.type, f.type)).remove_metadata() for f in dataset.schema]
-        )
+        self._chosen: tuple[Any, ...] = ()  # of its files
+        self.schema = pa.schema([viewless_field(f).remove_metadata() for f in dataset.schema])
+        self._parts = parts.parts(dataset, self.schema)
 
     def scan(  # noqa: D102
         self,
@@ -112,14 +109,18 @@ class DatasetSource:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         if not columns:
             yield from empty_batches(self._dataset.count_rows(), batch_rows)
             return
         wanted = pa.schema([self.schema.field(name) for name in columns])
         scanner = self._dataset.scanner(
-            columns=list(columns), batch_size=batch_rows, batch_readahead=1, fragment_readahead=1
+            columns=list(columns),
+            filter=parts.within([b for b in bounds if b.timed], self._dataset.schema),
+            batch_size=batch_rows,
+            batch_readahead=1,
+            fragment_readahead=1,
         )
         for batch in scanner.to_batches():
             if batch.num_rows:
@@ -128,8 +129,25 @@ class DatasetSource:
     def count(self) -> int | None:  # noqa: D102
         return int(self._dataset.count_rows())
 
+    @property
+    def tells_bounds(self) -> bool:  # noqa: D102
+        return False
+
+    def parts(self) -> pa.RecordBatch | None:  # noqa: D102
+        return self._parts
+
+    def only(self, numbers: Sequence[int]) -> DatasetSource:  # noqa: D102
+        some = copy(self)
+        some._dataset, some._chosen = (
+            parts.only(self._dataset, numbers),
+            (*self._chosen, tuple(numbers)),
+        )
+        if self._parts is not None:
+            some._parts = self._parts.take(pa.array(numbers, pa.int64()))
+        return some
+
     def identity(self) -> tuple[Any, ...]:  # noqa: D102
-        return ("dataset", self._number)
+        return ("dataset", self._number, *self._chosen)
 
     def attach(self, name: str, session: Any) -> None:  # noqa: D102
         session.deregister_table(name)

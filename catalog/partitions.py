@@ -99,38 +99,39 @@ class Partitions:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows."""
-        waiting: dict[int, list[pa.RecordBatch]] = {}
+        rest = batch.select(self._rest)
+        waiting: dict[int, list[pa.Array]] = {}
         for slot, rows in self._parted(batch):
             if slot == len(self._files):
-                self._files.append(self._placed(rows))
+                self._files.append(self._placed(batch.slice(rows[0].as_py(), 1)))
             place = self._files[slot]
             if isinstance(place, int):
                 waiting.setdefault(place, []).append(rows)
             else:
-                place.add(rows.select(self._rest))
+                # It is a copy, so that rows that wait for long do not hold the whole batch.
+                place.add(rest.take(rows))
         for number, parts in waiting.items():
             if number not in self._buckets:
                 path = self._folder / f".bucket-{self._depth}-{number}.arrow"
                 self._buckets[number] = _Bucket(path, self._schema)
-            self._buckets[number].add(parts)
+            self._buckets[number].add(batch.take(pa.concat_arrays(parts)))
         self._relieve()
 
-    def _parted(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _parted(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.Array]]:
         """The rows of each partition, those of a new one after those of all that are known."""
         slots = self._keys.intern([batch[name] for name in self._columns], len(batch)).array()
         order = pc.array_sort_indices(slots)  # it is stable
         runs = pc.run_end_encode(slots.take(order))
         begin = 0
         for slot, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            # Each part is a copy, so that one that waits for long does not hold the whole batch.
-            yield slot, batch.take(order.slice(begin, end - begin))
+            yield slot, order.slice(begin, end - begin)
             begin = end
 
-    def _placed(self, rows: pa.RecordBatch) -> Gathered | int:
-        """Where the rows of a new partition go."""
+    def _placed(self, row: pa.RecordBatch) -> Gathered | int:
+        """Where the rows of the partition of a row go."""
         path = self._folder
         for name in self._columns:
-            path = path / f"{escaped(name)}={_value(name, rows[name])}"
+            path = path / f"{escaped(name)}={_value(name, row[name])}"
         if self._n_open >= MOST_OPEN:
             text = f"{self._depth}/{path.relative_to(self._folder)}"
             return zlib.crc32(text.encode()) % BUCKETS
@@ -187,7 +188,7 @@ class Partitions:
 
 def _value(name: str, column: pa.Array) -> str:
     """The value of a partition in the name of its folder."""
-    text = texts(column.slice(0, 1))[0].as_py()
+    text = texts(column)[0].as_py()
     if text == NULL:
         raise SqlError(
             f"column '{name}' has the text '{NULL}', which means NULL in a folder's name"
@@ -204,9 +205,9 @@ class _Bucket:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_stream(self._sink, schema, options=options)
 
-    def add(self, parts: list[pa.RecordBatch]) -> None:
+    def add(self, rows: pa.RecordBatch) -> None:
         """Append rows."""
-        self._writer.write_table(pa.Table.from_batches(parts).combine_chunks())
+        self._writer.write_batch(rows)
 
     def close(self) -> None:
         """Complete the file."""

@@ -25,6 +25,7 @@ from fin_sql.errors import FinSqlError, SourceError
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _HERE = -100  # AT_FDCWD of fcntl.h
 _DATA = tuple(ending for endings in ENDINGS.values() for ending in endings)
+_BESIDE = re.compile(r"_common_metadata|_metadata|_SUCCESS|\..*\.crc|\..*\.part|\.DS_Store")
 _LONGEST = 200  # bytes of a name that has room for a prefix and an ending
 
 
@@ -55,7 +56,7 @@ class Staged:
             self._look()
             self.place = self._placed(self.target.parent, self.target.name)
         except OSError as error:
-            raise untold(self.path, error) from None
+            raise unwritable(self.path, error) from None
         return self
 
     def __exit__(
@@ -89,23 +90,27 @@ class Staged:
             return
         if not self.target.is_dir():
             raise SourceError(f"'{self.path}' is a file, and a folder is to be written; remove it")
-        names = [path.relative_to(self.target) for path in self.target.rglob("*")]
-        self._refuse_what_holds([str(n) for n in names], any(self.target.iterdir()))
-        if any(self.target.iterdir()) and not can_exchange(self.target):
+        if not any(self.target.iterdir()):
+            return
+        self._refuse_full()
+        files = [path for path in self.target.rglob("*") if not path.is_dir()]
+        self._refuse_other([str(path.relative_to(self.target)) for path in files])
+        if not can_exchange(self.target):
             msg = (
                 f"'{self.path}' is not empty, and cannot be overwritten in one step: that takes "
                 "Linux and a file system with RENAME_EXCHANGE; remove the folder, or name a new one"
             )
             raise SourceError(msg)
 
-    def _refuse_what_holds(self, names: list[str], full: bool) -> None:
-        """A folder that is full, unless it may be overwritten and holds data files alone."""
-        if full and not self.overwrite:
+    def _refuse_full(self) -> None:
+        if not self.overwrite:
             msg = "is a folder that is not empty: name a new one, or use OPTIONS (overwrite true)"
             raise SourceError(f"'{self.path}' {msg}")
+
+    def _refuse_other(self, names: list[str]) -> None:
+        """Refuse to overwrite a folder that holds more than data, and what is written beside it."""
         for name in names:
-            own = not Path(name).name.startswith((".", "_"))
-            if own and not name.lower().endswith(_DATA) and not (self.target / name).is_dir():
+            if not name.lower().endswith(_DATA) and not _BESIDE.fullmatch(PurePosixPath(name).name):
                 msg = f"'{self.path}' holds '{name}', which is no data file, and is not overwritten"
                 raise SourceError(msg)
 
@@ -147,9 +152,13 @@ class Staged:
                 if self.target.exists():
                     os.fchmod(self._lock, stat.S_IMODE(self.target.stat().st_mode))
                 self.place.replace(self.target)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        try:
             flush(self.target.parent)
         except OSError as error:
-            raise untold(self.path, error) from None
+            msg = f"'{self.path}' is written, but the disk does not confirm it: {error.strerror}"
+            raise SourceError(msg) from None
 
     def _publish_folder(self) -> None:
         if self.target.exists() and any(self.target.iterdir()):
@@ -173,7 +182,9 @@ class Remote(Staged):
             raise SourceError(f"'{self.path}' is an object, and a folder is to be written")
         else:
             names = [key.removeprefix(f"{self._key}/") for key in self._objects()]
-            self._refuse_what_holds(names, bool(names))
+            if names:
+                self._refuse_full()
+                self._refuse_other(names)
         digest = hashlib.sha256(self.path.encode()).hexdigest()[:16]
         self.target = Path(tempfile.gettempdir()) / f"fin_sql-{digest}"
 
@@ -195,7 +206,7 @@ class Remote(Staged):
                 self._send(path, key)
             self._remove(before - set(keys), set(keys))
         except OSError as error:
-            raise untold(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def _remove(self, keys: set[str], left: set[str]) -> None:
         """Remove objects; a folder that would be empty goes as a whole, or its name would stay."""
@@ -223,7 +234,7 @@ class Remote(Staged):
 # ---------------------------------------------------------------- steps that cannot be half done
 
 
-def untold(path: str, error: Exception) -> FinSqlError:
+def unwritable(path: str, error: Exception) -> FinSqlError:
     """An error of the system in plain words; one of fin_sql is itself."""
     if isinstance(error, FinSqlError):
         return error

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from fin_sql.errors import SqlError
+from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.order import Order
-
-Bounds = tuple[str, int | None, int | None]
 
 
 class Source(Protocol):
@@ -25,15 +24,15 @@ class Source(Protocol):
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, in the order of the source.
 
         Args:
             columns: which, each once; none gives batches that only count rows.
-            encoded: texts that may come as dictionaries.
+            encoded: columns that may come as dictionaries, where they are texts.
             batch_rows: about how many rows of a batch.
-            bounds: (time column, least, greatest) in ns: rows outside may be left out.
+            bounds: rows outside may be left out.
         """
 
     def count(self) -> int | None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fin_sql.catalog.files import COLUMNS, ENDINGS, Format, format_of
 from fin_sql.catalog.options import Options, read_options
 from fin_sql.catalog.partitions import Partitions, check_partition_columns
-from fin_sql.catalog.staging import staged, untold
+from fin_sql.catalog.staging import staged, unwritable
 from fin_sql.catalog.writers import Gathered, OneFile, conformed, open_writer, written_columns
 from fin_sql.errors import SqlError, UnknownNameError
 
@@ -85,7 +85,7 @@ class Target:
                     writer.abandon()
                     raise
             except (OSError, pa.ArrowException) as error:
-                raise untold(self.path, error) from None
+                raise unwritable(self.path, error) from None
             stage.publish()
         return rows
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fin_sql.catalog.files import Format
-from fin_sql.catalog.memory import PLAIN
 from fin_sql.catalog.options import Options
 from fin_sql.catalog.text import csv_header, csv_lines, json_lines, texts
 from fin_sql.errors import FinSqlError, SqlError
+from fin_sql.exec.viewless import viewless_type
 
 
 def written_columns(format: Format, given: pa.Schema) -> pa.Schema:
@@ -29,7 +29,7 @@ def written_columns(format: Format, given: pa.Schema) -> pa.Schema:
     found: list[pa.Field] = []
     taken = set(given.names)
     for field in given:
-        kind = PLAIN.get(field.type, field.type)
+        kind = viewless_type(field.type)
         if format == "arrow" and pa.types.is_dictionary(kind):
             kind = kind.value_type  # an Arrow file has one dictionary for all its batches
         name, count = field.name, 1

@@ -13,6 +13,7 @@ from fin_sql.errors import ArgumentTypeError, SqlError, UnknownNameError
 from fin_sql.exec.asof import AsofJoin, is_timed, keys_compare, times_compare
 from fin_sql.exec.asof_index import DIRECTIONS, TIES
 from fin_sql.exec.batch import bounded
+from fin_sql.exec.viewless import viewless_schema, viewless_table
 
 Names = str | Sequence[str | tuple[str, str]]
 
@@ -71,7 +72,9 @@ def asof_join(
     _one_of("how", how, ("left", "inner"))
     _one_of("ties", ties, TIES)
     endless = [isinstance(side, pa.RecordBatchReader) for side in (left, right)]
-    if not all(endless):
+    if all(endless):
+        left, right = (side.cast(viewless_schema(side.schema)) for side in (left, right))
+    else:
         left, right = _table(left, "left"), _table(right, "right")
     left_on, right_on = (on, on) if isinstance(on, str) else on
     pairs = [(p, p) if isinstance(p, str) else p for p in ([by] if isinstance(by, str) else by)]
@@ -136,7 +139,7 @@ def _table(data: Any, side: str) -> pa.Table:
     if hasattr(data, "reset_index"):  # pandas: its index is not a column
         return pa.Table.from_pandas(data, preserve_index=False)
     if isinstance(data, (pa.Table, pa.RecordBatch)) or hasattr(data, "__arrow_c_stream__"):
-        return pa.table(data)
+        return viewless_table(pa.table(data))
     msg = (
         f"asof_join: the {side} side must have __arrow_c_stream__ (Arrow, Polars, pandas, DuckDB, "
         f"DataFusion), was {type(data).__name__}"

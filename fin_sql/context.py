@@ -85,8 +85,9 @@ class Context:
         """End the session, and give its home back."""
         self._closed = True
         self.streams.close()
-        if self._home is not None:
-            self._home.close()
+        with self.changing:  # a statement that saves is waited for
+            if self._home is not None:
+                self._home.close()
 
     def __enter__(self) -> Context:
         return self
@@ -183,7 +184,7 @@ class Context:
         """Make a table known, in place of one of the same name."""
         assert table.source is not None
         with self._naming:
-            known = self.exists(table.name)
+            known = table.name in self._catalog or self._ctx.table_exist(quoted(table.name))
             table.source.attach(table.name, self._ctx)
             self._catalog.add(table)
             if known:
@@ -268,6 +269,8 @@ class Context:
         for name in self._catalog:
             table = self._catalog[name]
             source = table.source
+            if self.kept is not None and name in self.kept:
+                continue
             if isinstance(source, FileSource) and source.changed():
                 try:
                     again = source.opened_again()
@@ -324,7 +327,7 @@ class Context:
             values = {str(k): value for k, value in enumerate(params, 1)}
         try:
             statement: Statement = read_statement(query, values, self)
-            return Query(self, statement)
+            return Query(self, statement, query)
         except SqlError:
             if self.kept is not None and self.kept.damaged:  # DataFusion does not know of these
                 for name in mentioned(query):

@@ -60,7 +60,7 @@ class OrderError(FinSqlError, ValueError):
 
 
 class SourceError(FinSqlError, OSError):
-    """Rows that lie outside cannot be read; the message names the place."""
+    """Rows that lie outside cannot be read or written; the message names the place."""
 
     sqlstate = "08000"
 

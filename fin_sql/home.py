@@ -8,7 +8,7 @@ import re
 import weakref
 from pathlib import Path
 
-from fin_sql.catalog.staging import discard, flush, untold, write_whole
+from fin_sql.catalog.staging import discard, flush, unwritable, write_whole
 from fin_sql.errors import StateError, StateVersionError
 
 FORMAT = 1
@@ -38,15 +38,15 @@ class Home:
         self.path = Path(path).expanduser().absolute()
         try:
             self._make()
-            self._lock = self._locked()
-            self._close = weakref.finalize(self, os.close, self._lock)
+            self._close = weakref.finalize(self, os.close, self._locked())
+            self._process = os.getpid()
             try:
                 self._check_format()
             except BaseException:
                 self.close()
                 raise
         except OSError as error:
-            raise untold(str(self.path), error) from None
+            raise unwritable(str(self.path), error) from None
 
     def _make(self) -> None:
         if not self.path.exists():
@@ -110,10 +110,20 @@ class Home:
             flush(self.path)
         return place
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was given back."""
-        return not self._close.alive
+    def check(self) -> None:
+        """Whether this process may write here.
+
+        Raises:
+            StateError: it was given back, or is another process's.
+        """
+        if not self._close.alive:
+            raise StateError(f"home '{self.path}' was closed: open it again by fin_sql.connect")
+        if self._process != os.getpid():
+            msg = (
+                f"home '{self.path}' belongs to process {self._process}, of which this one is a "
+                "copy: it can read there, and not write"
+            )
+            raise StateError(msg)
 
     def close(self) -> None:
         """Give it back, so that another session can open it."""

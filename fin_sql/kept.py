@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from fin_sql.catalog.files import FileSource, open_files
 from fin_sql.catalog.options import ROW_GROUP, Options
-from fin_sql.catalog.staging import discard, flush, untold, write_whole
+from fin_sql.catalog.staging import discard, flush, unwritable, write_whole
 from fin_sql.catalog.writers import Gathered, OneFile, conformed, open_writer, written_columns
-from fin_sql.errors import SourceError, SqlError, StateCorruptError
+from fin_sql.errors import SourceError, SqlError, StateCorruptError, StateError
 from fin_sql.home import Home
 
 MANIFEST = "manifest.json"
@@ -46,7 +46,13 @@ class Kept:
 
     A folder `tables/name/` has a manifest from the moment that it has its name, so that one
     without is damaged. The manifest of a table that was dropped, or is not there yet, says so.
-    What no manifest names is removed, unless a query still reads it.
+
+    A statement goes these steps; the third is the one that counts:
+
+    1. The rows are written to a file that no manifest names, and which is flushed to the disk.
+    2. A manifest that names it is written beside the one that there is, and flushed.
+    3. The one takes the place of the other, by a rename, and the folder is flushed.
+    4. What no manifest names is removed, unless a query still reads it.
 
     Args:
         home: whose.
@@ -99,6 +105,15 @@ class Kept:
         """
         if name in self.damaged:
             raise StateCorruptError(self.damaged[name])
+
+    @property
+    def writable(self) -> bool:
+        """Whether the home is still open, and this process's."""
+        try:
+            self._home.check()
+        except StateError:
+            return False
+        return True
 
     def pinned(self) -> list[FileSource]:
         """What is there now; who holds it can read it until he lets go."""
@@ -160,6 +175,7 @@ class Kept:
         Raises:
             StateCorruptError: one of that name is damaged.
         """
+        self._home.check()
         self.check(name)
         if len(os.fsencode(quote(name, safe=""))) > 200:
             raise SqlError(f"a table that is kept has a name of at most 200 bytes, was '{name}'")
@@ -170,6 +186,7 @@ class Kept:
 
     def append(self, name: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Add rows in the columns of the table; returns how many."""
+        self._home.check()
         source, parts = self.source(name), self._parts[name]
         few = len(parts)
         while few and parts[few - 1].rows < SMALL:
@@ -196,10 +213,11 @@ class Kept:
 
     def drop(self, name: str) -> None:
         """Remove a table, also a damaged one."""
+        self._home.check()
         try:
             self._write_manifest(self._place(name), name, [], exists=False)
         except OSError as error:
-            raise untold(str(self._place(name)), error) from None
+            raise unwritable(str(self._place(name)), error) from None
         for known in (self._parts, self._sources, self.damaged):
             known.pop(name, None)
 
@@ -214,7 +232,7 @@ class Kept:
                 new.rename(place)
                 flush(self._folder)
         except OSError as error:
-            raise untold(str(place), error) from None
+            raise unwritable(str(place), error) from None
 
     def _written(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
         """A new file that no manifest names yet."""
@@ -235,7 +253,7 @@ class Kept:
             done = True
             return Part(file, rows, place.stat().st_size)
         except (OSError, pa.ArrowException) as error:
-            raise untold(str(place), error) from None
+            raise unwritable(str(place), error) from None
         finally:
             if not done:
                 writer.abandon()
@@ -247,7 +265,7 @@ class Kept:
         try:
             self._write_manifest(place, name, parts, exists=True)
         except OSError as error:
-            raise untold(str(place), error) from None
+            raise unwritable(str(place), error) from None
         self._parts[name] = parts
         self._sources[name] = self._source(name, parts)
 

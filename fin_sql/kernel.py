@@ -12,6 +12,7 @@ from fin_sql.columns import ARROW_TYPES, Column, Slots, as_array, column
 from fin_sql.errors import ArgumentTypeError, KernelError, NotStreamableError
 from fin_sql.exec.keys import Keys, first_rows
 from fin_sql.exec.lookahead import padded, rows_ahead, run_whole
+from fin_sql.exec.viewless import viewless
 from fin_sql.registry import lookup
 from fin_sql.snapshots import restore, snapshot
 from fin_sql.spec import Spec
@@ -61,7 +62,7 @@ class KernelFunction:
             return found[0]
         first = first_rows(slots)
         order = slots.array().take(first)
-        table = {name: _without_view(as_array(key)).take(first) for name, key in keys.items()}
+        table = {name: key.take(first) for name, key in keys.items()}
         return pa.table(table | {self.spec.name: found.take(order)})
 
     def running(self, *values: Any, by: Columns | None = None, **params: Any) -> pa.Array:
@@ -99,7 +100,7 @@ class KernelFunction:
         if len(given) < n_args:
             msg = f"{self.spec.who}: takes {self.spec.arity()}, was given {len(given)} columns"
             raise ArgumentTypeError(msg)
-        return [as_array(v) for v in given], self._kernel.bind(values[n_args:], **rest)
+        return [viewless(as_array(v)) for v in given], self._kernel.bind(values[n_args:], **rest)
 
     def __repr__(self) -> str:
         return f"<fin_sql kernel {self.spec.signature()}>"
@@ -206,18 +207,17 @@ def with_defaults(
     return found
 
 
-def _without_view(array: pa.Array) -> pa.Array:
-    """Arrow cannot take rows of view types."""
-    if pa.types.is_string_view(array.type):
-        return array.cast(pa.large_string())
-    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
-
-
-def _named(by: Columns | None) -> Mapping[str, Columns]:
+def _named(by: Columns | None) -> dict[str, pa.Array]:
     if by is None:
         return {}
     if isinstance(by, Mapping):
-        return by
-    if isinstance(by, (list, tuple)) and by and not isinstance(by[0], (str, int, float)):
-        return {f"key{i}": key for i, key in enumerate(by)}
-    return {"key": by}
+        given = by
+    elif isinstance(by, (list, tuple)) and by and _is_column(by[0]):
+        given = {f"key{i}": key for i, key in enumerate(by)}
+    else:
+        given = {"key": by}
+    return {name: viewless(as_array(key)) for name, key in given.items()}
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes))

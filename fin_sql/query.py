@@ -13,13 +13,15 @@ import pyarrow as pa
 
 from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
+from fin_sql.exec.pull import pulled
 from fin_sql.saving import save
 from fin_sql.sql.commands import Command
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
+from fin_sql.sql.plan import Node
 from fin_sql.sql.settings import Setting
-from fin_sql.sql.sinks import COUNT, Sink
-from fin_sql.sql.statement import Statement
+from fin_sql.sql.sinks import COUNT, Copy, Sink
+from fin_sql.sql.statement import Statement, read_saved
 from fin_sql.states import Cancel
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Query:
     It has `__arrow_c_stream__`, so that Polars, DuckDB, pandas and pyarrow take it as it is.
     """
 
-    def __init__(self, context: Context, statement: Statement) -> None:
-        self._context, self._statement = context, statement
+    def __init__(self, context: Context, statement: Statement, text: str) -> None:
+        self._context, self._statement, self._text = context, statement, text
         self._frame = None
         self._kept: list[Any] = []
         if statement.plan is None:  # DataFusion runs CREATE, SET and the like at once
@@ -93,8 +95,7 @@ class Query:
         else:
             schema = self.schema
             try:
-                for batch in self._frame.execute_stream():  # type: ignore[union-attr]
-                    self._cancel.check()
+                for batch in pulled(self._frame.execute_stream(), self._cancel):  # type: ignore[union-attr]
                     columns = batch.to_pyarrow().columns
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
             except FinSqlError:
@@ -300,10 +301,20 @@ class Query:
         columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
         given = {name: value for name, value in options.items() if value is not None}
         where = self._context.target(os.fspath(path), format, columns, given)
+        node = self._saved()
+        if node is not None:
+            return save(self._context, Copy(node, where), self._run(progress))
         with closing(self.stream(progress=progress)) as rows:  # type: ignore[type-var]
             written = where.write(self.schema, rows, self._context.memory_limit)
         self._context.reopen_files()
         return written
+
+    def _saved(self) -> Node | None:
+        """The plan by which COPY would write the rows; None of what is no query."""
+        plan = self._statement.plan
+        if self._statement.explain or isinstance(plan, Sink | Setting | Command):
+            return None
+        return plan or read_saved(self._text, self._statement.params, self._context)
 
     def show(self, rows: int = 20) -> None:
         """Print the first rows as a table."""

@@ -40,7 +40,7 @@ def save(context: Context, sink: Sink, run: Run) -> int:
             _drop(context, sink)
             return 0
         finally:
-            if context.kept is not None:
+            if context.kept is not None and context.kept.writable:
                 context.kept.clean()
 
 

@@ -80,11 +80,16 @@ OUTSIDE = {
         "fin_sql.testing.more_checks",
         "fin_sql.cli.demo",
     ],
+    "prompt_toolkit": ["fin_sql.cli.prompt"],
+    "pygments": ["fin_sql.cli.colours"],
     "rich": ["fin_sql.cli"],
     "typer": ["fin_sql.cli"],
 }
 HEADERS = {"libc", "cython", "cpython"}
-NOT_BY_IMPORT = "pandas polars duckdb typer rich confluent_kafka rocksdict grpc datafusion".split()
+NOT_BY_IMPORT = (
+    "pandas polars duckdb typer rich prompt_toolkit pygments altair vl_convert confluent_kafka "
+    "rocksdict grpc datafusion"
+).split()
 
 # The clock of the machine makes a result depend on when it was asked for.
 CLOCK = re.compile(

@@ -9,6 +9,7 @@ import typer
 
 from fin_sql.cli.demo import demo
 from fin_sql.cli.functions import functions
+from fin_sql.cli.shell import shell
 from fin_sql.cli.sql import sql
 from fin_sql.errors import FinSqlError
 
@@ -20,6 +21,8 @@ app = typer.Typer(
     fin-sql demo                 a market, and a query of a dozen kernels
 
     fin-sql sql "SELECT ..."     a query over files: kernels, windows, ASOF JOIN
+
+    fin-sql shell                the same at a prompt, with history and completion
 
     fin-sql functions            every function, by family
 
@@ -33,6 +36,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(functions)
 app.command()(sql)
+app.command()(shell)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

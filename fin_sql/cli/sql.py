@@ -7,17 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from threading import Lock, Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
 
-from fin_sql.cli.show import console, result
+from fin_sql.cli.places import placed
+from fin_sql.cli.scan import statements
+from fin_sql.cli.show import Ends, console, records, result
+from fin_sql.cli.tables import Folders, Orders, Parameters, Tables, add_tables, parameters
 from fin_sql.errors import SqlError
 
 if TYPE_CHECKING:
     from fin_sql.query import Query
+
+
+PATIENCE_SECONDS = 0.5  # before a line says how far a query is
 
 
 class Format(StrEnum):
@@ -35,22 +42,18 @@ def sql(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, help="Read it here.")
     ] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option("--table", "-t", metavar="NAME=PATH", help="A table of files; repeatable."),
-    ] = None,
+    table: Tables = None,
     format: Annotated[
         Format | None, typer.Option("--format", help="By default a table, or as --output ends.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the rows to a file.")
     ] = None,
-    order_by: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COLUMN,...", help="The order that a table's rows come in."),
-    ] = None,
+    order_by: Orders = None,
     timing: Annotated[bool, typer.Option(help="Say rows and seconds, on the error output.")] = True,
     ends: Annotated[int, typer.Option(min=1, help="Rows that a table shows at either end.")] = 20,
+    tables: Folders = None,
+    param: Parameters = None,
     home: Annotated[
         Path | None, typer.Option(file_okay=False, help="A folder that keeps the tables.")
     ] = None,
@@ -65,27 +68,31 @@ def sql(
             SELECT t.ts, t.symbol, t.price, q.bid, q.ask
             FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON t.symbol = q.symbol"
 
-        fin-sql sql -f features.sql -o features.parquet
+        fin-sql sql -f features.sql --tables market -o features.parquet
+
+        fin-sql sql --tables market --param least=100 --param symbol=BTC-USD "
+            SELECT ts, price FROM trades WHERE size >= $least AND symbol = $symbol"
     """
     from fin_sql.connection import connect
 
     with connect(home=home) as ctx:
-        orders = dict(_pair(word, "--order-by") for word in order_by or ())
-        for word in table or ():
-            name, path = _pair(word, "--table")
-            columns = orders.pop(name, None)
-            ctx.register_files(name, path, columns.split(",") if columns else None)
-        if orders:
-            raise SqlError(f"--order-by names {', '.join(orders)}, which no --table gives")
+        add_tables(ctx, table, tables, order_by)
+        text = _text(query, file)
+        values = parameters(param, text)
         rows = 0
-        for statement in statements(_text(query, file)):
+        for statement in statements(text):
             begin = perf_counter()
-            found = ctx.prepare(statement)
-            rows = put_out(found, format or _by_name(output), output, ends)
+            with placed(statement):
+                found = ctx.prepare(statement, values)
+                rows = put_out(found, format or by_name(output), output, ends)
             if timing:
-                word = "row" if rows == 1 else "rows"
-                sys.stderr.write(f"{rows:,} {word} in {perf_counter() - begin:.3f} s\n")
+                sys.stderr.write(f"{counted(rows)} in {perf_counter() - begin:.3f} s\n")
         return rows
+
+
+def counted(rows: int) -> str:
+    """A number of rows in words."""
+    return f"{rows:,} row{'' if rows == 1 else 's'}"
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -96,32 +103,25 @@ def _text(query: str | None, file: Path | None) -> str:
     return sys.stdin.read() if query == "-" else str(query)
 
 
-def _pair(word: str, option: str) -> tuple[str, str]:
-    name, equals, rest = word.partition("=")
-    if not equals or not name or not rest:
-        raise SqlError(f"{option} takes NAME=..., was '{word}'")
-    return name, rest
-
-
-def _by_name(output: Path | None) -> Format:
+def by_name(output: Path | None) -> Format:
+    """The format that a file's name ends in."""
     from fin_sql.catalog.files import format_of
 
     return Format.table if output is None else Format(format_of(str(output)) or "parquet")
 
 
-def statements(text: str) -> Iterator[str]:
-    """The statements of a script, each without its semicolon."""
-    from fin_sql.sql.text import Text
+def put_out(
+    query: Query, format: Format, output: Path | None, ends: int, *, upright: bool = False
+) -> int:
+    """Print or write the rows of a query; returns how many.
 
-    read = Text(text)
-    last = len(read.tokens) - 1
-    for begin, end in read.split(0, last, ";"):
-        if begin < end:
-            yield text[read.tokens[begin].begin : read.tokens[end - 1].end]
-
-
-def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int:
-    """Print or write the rows of a query; returns how many."""
+    Args:
+        query: is run.
+        format: of the rows.
+        output: a file, in place of the standard output.
+        ends: rows that a table shows at either end.
+        upright: print a line for each value, instead of a table.
+    """
     with progress() as told:
         if output is not None:
             if format is Format.table:
@@ -134,13 +134,26 @@ def put_out(query: Query, format: Format, output: Path | None, ends: int) -> int
         stream = query.stream(progress=told)
         if format is not Format.table:
             return _print(stream, query.schema, format)
-        table = pa.Table.from_batches(stream, query.schema)
-    if query.schema.names == ["plan"]:
-        sys.stdout.write("\n".join(table["plan"].to_pylist()) + "\n")
-        return int(table.num_rows)
+        if _explains(query.schema):
+            plan = pa.Table.from_batches(stream, query.schema)
+        else:
+            found = Ends(query.schema, ends).extend(stream)
+    if _explains(query.schema):
+        lines = (line.rstrip() for row in plan.to_pylist() for line in row.values())
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return int(plan.num_rows)
     out = console()
-    out.print(result(table, "", out.width, ends, dates=True))
-    return int(table.num_rows)
+    if upright:
+        out.print(records(found, out.width))
+    elif query.schema:
+        out.print(result(found, "", out.width, dates=True))
+    return found.rows
+
+
+def _explains(schema: pa.Schema) -> bool:
+    """Whether rows are a plan, ours or DataFusion's, which is printed as it is."""
+    texts = all(kind == pa.string() for kind in schema.types)
+    return texts and schema.names in (["plan"], ["plan_type", "plan"])
 
 
 def _to_file(query: Query, format: Format, output: Path, told: Any) -> int:
@@ -175,9 +188,27 @@ def progress() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.completed:,.0f} rows read"), BarColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda rows: bar.advance(task, rows)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("running", total=None)
+    lock, over = Lock(), False
+
+    def begin() -> None:
+        with lock:
+            if not over:
+                bar.start()
+
+    def tell(rows: int) -> None:
+        bar.advance(task, rows)
+        bar.update(task, description=f"{bar.tasks[0].completed:,.0f} rows read")
+
+    late = Timer(PATIENCE_SECONDS, begin)
+    late.daemon = True
+    late.start()
+    try:
+        yield tell
+    finally:
+        late.cancel()
+        with lock:
+            over = True
+            bar.stop()

@@ -149,12 +149,24 @@ class Evaluator:
         Raises:
             SqlError: it has columns, or DataFusion refuses it.
         """
-        frame = self.sql(f"SELECT {text} AS v", params)  # noqa: S608  a part of the statement
+        (value,) = self.constants([text], params)
+        return scalar_value(value)
+
+    def constants(
+        self, texts: Sequence[str], params: Mapping[str, Any] | None = None
+    ) -> list[pa.Array]:
+        """The values of expressions without columns, each as an array of one.
+
+        Raises:
+            SqlError: one has columns, or DataFusion refuses it.
+        """
+        shown = ", ".join(f"{text} AS c{k}" for k, text in enumerate(texts))
+        frame = self.sql(f"SELECT {shown}", params)  # noqa: S608  parts of the statement
         try:
-            value = pa.table(frame)["v"].combine_chunks()
+            table = pa.table(frame)
         except Exception as error:
             raise SqlError(plain_message(error)) from None
-        return scalar_value(value)
+        return [column.combine_chunks() for column in table.columns]
 
     def over_rows(
         self, schema: pa.Schema, items: Sequence[tuple[str, str]], params: Mapping[str, Any] | None

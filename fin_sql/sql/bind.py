@@ -13,7 +13,7 @@ from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.sql.concern import Ours, concerns
 from fin_sql.sql.grouped import fold_groups, pass_groups_on
 from fin_sql.sql.joins import bind_source
-from fin_sql.sql.names import Rewriter, Written
+from fin_sql.sql.names import Rewriter, Written, unique
 from fin_sql.sql.parse import conjuncts, read_query
 from fin_sql.sql.plan import (
     ORDINAL,
@@ -157,17 +157,28 @@ class Binder:
             if name not in wanted:
                 continue
             cte, _ = self.ctes[name]
-            if self.is_ours(cte.query.span):
+            if cte.recursive:
+                self._refuse_ours(cte)
+            elif self.is_ours(cte.query.span):
                 node = self.cte(name)
                 inner = self.input_name()
                 named[inner] = node
                 parts.append(f"{quoted(name)} AS (SELECT * FROM {inner})")
-            else:
-                recursive |= name in mentioned(self.text.written(*cte.query.span))
-                parts.append(self.text.written(*cte.span))
+                continue
+            recursive |= cte.recursive
+            parts.append(self.text.written(*cte.span))
         if not parts:
             return "", {}
         return f"WITH {'RECURSIVE ' if recursive else ''}{', '.join(parts)} ", named
+
+    def _refuse_ours(self, cte: Cte) -> None:
+        """A recursive CTE is DataFusion's, and may read what others have computed."""
+        if concerns(self.text, *cte.query.span, self.known.ours):
+            msg = (
+                f"the recursive CTE '{cte.name}' holds a kernel, an ASOF JOIN or a window of "
+                "fin_sql: compute it in a CTE before this one, or over what this one gives"
+            )
+            self.text.fail(msg, cte.span[0])
 
     def is_ours(self, span: Span) -> bool:
         """Whether a part of the statement has a form of ours, or a CTE that has."""
@@ -480,19 +491,3 @@ class Binder:
                 found.append(Output(name, written.sql, tuple(sorted(written.uses))))
                 fields.append(pa.field(name, next(types)))
         return Project(node, tuple(found), pa.schema(fields))
-
-
-def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written, bool]]:
-    """Equal names get _2, _3 ... in their order."""
-    taken = {name for name, _, _ in outputs}
-    seen: dict[str, int] = {}
-    found = []
-    for name, written, star in outputs:
-        count = seen.get(name, 0) + 1
-        new = name
-        while count > 1 and new in taken | seen.keys():
-            new, count = f"{name}_{count}", count + 1
-        seen[name] = max(count - 1, 1) if new != name else 1
-        seen.setdefault(new, 1)
-        found.append((new, written, star))
-    return found

@@ -14,7 +14,7 @@ from fin_sql.sql.pivot import bind_pivot
 from fin_sql.sql.plan import ORDINAL, Node, Scan, named_columns, renamed
 from fin_sql.sql.scope import Column, Relation
 from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Pivoted, Source
-from fin_sql.sql.text import mentioned, quoted
+from fin_sql.sql.text import quoted
 
 if TYPE_CHECKING:
     from fin_sql.sql.bind import Binder
@@ -72,7 +72,7 @@ def _leaf(binder: Binder, source: Source) -> Relation:
         return _named(_scan(binder.known.open_path(source.name)), source.alias)
     if source.simple and source.name in binder.ctes:
         cte, _ = binder.ctes[source.name]
-        if source.name in mentioned(binder.text.written(*cte.query.span)):  # it is recursive
+        if cte.recursive:
             whole = binder.relational(f"SELECT * FROM {quoted(source.name)}", {})
             return _named(whole, source.alias)
         return _named(binder.cte(source.name), source.alias)

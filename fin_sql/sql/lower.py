@@ -365,7 +365,8 @@ class Run:
                 for k, (name, part) in enumerate(node.named)
             }
             with self.evaluator.tables(data):
-                rows = started(self.evaluator.sql(node.sql, params_in(node.sql, self.params)))
+                frame = self.evaluator.sql(node.sql, params_in(node.sql, self.params))
+                rows = started(frame, self.cancel)
             for batch in own_errors(rows, [d for d in data.values() if isinstance(d, Once)]):
                 self.cancel.check()
                 found = batch.to_pyarrow()

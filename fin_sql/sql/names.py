@@ -193,7 +193,9 @@ class Rewriter:
         return column, at
 
     def _plain(self, i: int, out: Written) -> tuple[str, int] | None:
-        token = self.text.tokens[i]
+        token, before, behind = (self.text.tokens[k] for k in (i, i - 1, i + 1))
+        if behind.kind == "string" or before.says("as", "::"):
+            return None  # DATE '2026-01-05' and CAST(x AS date) are no columns
         columns = self.relation.plain(token.text)
         if not columns:
             if token.text in self.meanings:
@@ -202,10 +204,6 @@ class Rewriter:
                 return f"({meaning.sql})", i + 1
             return None
         if len(columns) > 1:
-            # DATE '2026-01-05' and CAST(x AS date) are no columns.
-            before, behind = self.text.tokens[i - 1], self.text.tokens[i + 1]
-            if behind.kind == "string" or before.says("as", "::"):
-                return None
             choices = " or ".join(f"{c.alias}.{c.name}" for c in columns)
             self.text.fail(f"column '{token.text}' is ambiguous: write {choices}", i)
         flat = columns[0].flat
@@ -272,3 +270,19 @@ def literal(value: Any, kind: str) -> str:
     if kind == "float64":
         return f"arrow_cast({value!r}, 'Float64')"
     return str(value)
+
+
+def unique(outputs: list[tuple[str, Written, bool]]) -> list[tuple[str, Written, bool]]:
+    """Equal names get _2, _3 ... in their order."""
+    taken = {name for name, _, _ in outputs}
+    seen: dict[str, int] = {}
+    found = []
+    for name, written, star in outputs:
+        count = seen.get(name, 0) + 1
+        new = name
+        while count > 1 and new in taken | seen.keys():
+            new, count = f"{name}_{count}", count + 1
+        seen[name] = max(count - 1, 1) if new != name else 1
+        seen.setdefault(new, 1)
+        found.append((new, written, star))
+    return found

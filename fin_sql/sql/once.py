@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from fin_sql.errors import SqlError
+from fin_sql.errors import CancelledError, SqlError
 from fin_sql.exec.fragment import Chosen, plain_message
+from fin_sql.exec.pull import pulled
+from fin_sql.states import Cancel
 
 
 class Once(ds.Dataset):  # type: ignore[misc]
@@ -49,10 +51,10 @@ class Once(ds.Dataset):  # type: ignore[misc]
             raise
 
 
-def started(frame: Any) -> Any:
-    """The rows of a DataFusion frame; its errors are plain."""
+def started(frame: Any, cancel: Cancel) -> Any:
+    """The rows of a DataFusion frame, until `cancel` is set; its errors are plain."""
     try:
-        return frame.execute_stream()
+        return pulled(frame.execute_stream(), cancel)
     except Exception as error:
         raise SqlError(plain_message(error)) from None
 
@@ -61,6 +63,8 @@ def own_errors(stream: Any, inputs: list[Once]) -> Iterator[Any]:
     """What DataFusion gives; its errors are plain, and those of our inputs are themselves."""
     try:
         yield from stream
+    except CancelledError:
+        raise
     except Exception as error:
         for part in inputs:
             if part.error is not None:

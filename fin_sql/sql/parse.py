@@ -15,6 +15,7 @@ from fin_sql.sql.syntax import (
     Span,
     Star,
     Values,
+    reads,
 )
 from fin_sql.sql.text import Text, Token
 
@@ -106,7 +107,8 @@ def _ctes(text: Text, begin: int, end: int) -> tuple[tuple[Cte, ...], bool, int]
             text.fail("a query in brackets was expected", at)
         close = text.closing[at]
         query = read_query(text, at + 1, close)
-        found.append(Cte(name, columns, query, (start, close + 1)))
+        itself = recursive and reads(query, name)
+        found.append(Cte(name, columns, query, (start, close + 1), itself))
         at = close + 1
         if not tokens[at].says(","):
             return tuple(found), recursive, at

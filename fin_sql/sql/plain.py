@@ -19,6 +19,18 @@ from fin_sql.sql.text import Text, quoted
 _UNORDERED = {"Aggregate", "Distinct", "DistinctOn", "Values", "EmptyRelation", "RecursiveQuery"}
 _ABOVE = {"Projection", "SubqueryAlias", "Filter", "Limit", "Sort"}
 _NODE = re.compile(r"^\s*(\w+)", re.MULTILINE)
+_ENDINGS = (
+    ".parquet",
+    ".pq",
+    ".csv",
+    ".json",
+    ".ndjson",
+    ".jsonl",
+    ".gz",
+    ".arrow",
+    ".feather",
+    "*",
+)
 _OF_FILE = re.compile(r"__file\d+\.")
 
 
@@ -42,7 +54,7 @@ def with_files(text: Text, begin: int, end: int, files: Files) -> str:
 
 
 def _is_path(text: str) -> bool:
-    return text.endswith((".parquet", ".csv", ".json", ".ndjson", "/", "*")) or "/" in text
+    return text.lower().endswith(_ENDINGS) or "/" in text
 
 
 def plain_query(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from fin_sql.errors import SqlError
+from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.calls import Call
 from fin_sql.exec.lookahead import rows_ahead
 from fin_sql.exec.time_windows import TimeWindow
@@ -48,11 +49,19 @@ class OverOne:
 
 @dataclass(frozen=True)
 class Scan:
-    """Columns of a table, as (name in the table, name in the plan)."""
+    """Columns of a table.
+
+    Args:
+        table: whose rows they are.
+        columns: (name in the table, name in the plan).
+        bounds: rows outside may be left out.
+        files: how many are read of how many, where a condition leaves some out.
+    """
 
     table: Any
     columns: tuple[tuple[str, str], ...]
-    bounds: tuple[str, int | None, int | None] | None = None
+    bounds: Bounds = ()
+    files: tuple[int, int] | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -66,15 +75,9 @@ class Scan:
         return self
 
     def label(self) -> str:
-        bounds = ""
-        if self.bounds:
-            name, low, high = self.bounds
-            bounds = f", {name} in [{_time(low)}, {_time(high)}]"
-        return f"Scan {self.table.name} [{', '.join(c for c, _ in self.columns)}]{bounds}"
-
-
-def _time(ns: int | None) -> str:
-    return ".." if ns is None else str(pa.scalar(ns, pa.timestamp("ns")).cast(pa.string()))
+        files = f", {self.files[0]} of {self.files[1]} files" if self.files else ""
+        bounds = "".join(f", {bound.words()}" for bound in self.bounds)
+        return f"Scan {self.table.name} [{', '.join(c for c, _ in self.columns)}]{files}{bounds}"
 
 
 @dataclass(frozen=True)

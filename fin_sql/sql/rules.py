@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 
-from fin_sql.errors import FinSqlError
 from fin_sql.exec.fragment import Evaluator
 from fin_sql.sql.arrange import total_order
+from fin_sql.sql.bounds import VOLATILE, Params, bounded_scan, pruned_files, right_bounded
 from fin_sql.sql.plan import (
     Aggregate,
     AsofJoin,
@@ -26,9 +24,7 @@ from fin_sql.sql.plan import (
 )
 from fin_sql.sql.text import Text, quoted
 
-Rule = Callable[[Node, Evaluator], Node]
-
-_VOLATILE = {"random", "uuid"}
+Rule = Callable[[Node, Evaluator, Params], Node]
 
 
 def each(node: Node, change: Callable[[Node], Node]) -> Node:
@@ -54,7 +50,7 @@ def substituted(sql: str, names: Mapping[str, str]) -> str:
 # ---------------------------------------------------------------- filters
 
 
-def push_filters(node: Node, evaluator: Evaluator) -> Node:
+def push_filters(node: Node, evaluator: Evaluator, params: Params) -> Node:
     """Filter before joins and windows, where that leaves the same rows.
 
     Conditions on left columns go below the left side of an ASOF JOIN, those on its keys below both;
@@ -67,7 +63,7 @@ def push_filters(node: Node, evaluator: Evaluator) -> Node:
 def _pushed(node: Filter) -> Node:
     below, uses = node.input, set(node.uses)
     names = {token.text for token in Text(node.sql).tokens}
-    if not uses or names & _VOLATILE:
+    if not uses or names & VOLATILE:
         return node
     if isinstance(below, Project):
         bare = {o.name: o.uses[0] for o in below.outputs if o.bare}
@@ -102,7 +98,7 @@ def _pushed(node: Filter) -> Node:
 # ---------------------------------------------------------------- windows
 
 
-def fuse_windows(node: Node, evaluator: Evaluator) -> Node:
+def fuse_windows(node: Node, evaluator: Evaluator, params: Params) -> Node:
     """Compute windows over the same keys and order in one pass, if none reads another."""
 
     def fused(n: Node) -> Node:
@@ -147,112 +143,33 @@ def _below_project(node: KernelWindow, project: Project, fused: Callable[[Node],
     return Project(whole, (*project.outputs, *more), node.schema)
 
 
-# ---------------------------------------------------------------- time bounds
-
-_BOUND = re.compile(
-    r'^\s*(?P<name>"(?:[^"]|"")+"|\w+)\s*(?P<op>>=|<=|>|<|=)\s*(?P<value>.+)$', re.S
-)
+# ---------------------------------------------------------------- what is read
 
 
-def bound_scans(node: Node, evaluator: Evaluator) -> Node:
-    """Read only the part of a table that a condition on its time leaves, as far as files tell.
+def prune_files(node: Node, evaluator: Evaluator, params: Params) -> Node:
+    """Read only the files whose folders a condition on hive columns is true for."""
+    return each(node, lambda n: pruned_files(n, evaluator, params) if isinstance(n, Filter) else n)
+
+
+def bound_scans(node: Node, evaluator: Evaluator, params: Params) -> Node:
+    """Read only the part of a table that conditions leave, as far as files tell.
 
     The time range of the left side of an ASOF JOIN bounds its right side from above (`>=`, `>`), or
     from below (`<=`, `<`); with a tolerance on both ends.
     """
 
-    def bounded(n: Node) -> Node:
+    def changed(n: Node) -> Node:
         if isinstance(n, Filter):
-            return _bounded(n, evaluator)
-        if isinstance(n, AsofJoin):
-            return _right_bounded(n)
-        return n
+            return bounded_scan(n, evaluator, params)
+        return right_bounded(n) if isinstance(n, AsofJoin) else n
 
-    return each(node, bounded)
-
-
-def _bounded(node: Filter, evaluator: Evaluator) -> Node:
-    scan = node.input
-    while isinstance(scan, Filter):
-        scan = scan.input
-    found = _BOUND.match(node.sql)
-    if not isinstance(scan, Scan) or not found or len(node.uses) != 1:
-        return node
-    (name,) = node.uses
-    if found["name"].strip('"').replace('""', '"') != name:
-        return node
-    kind = scan.schema.field(name).type
-    if not pa.types.is_timestamp(kind) or (scan.bounds and scan.bounds[0] != _stored(scan, name)):
-        return node
-    try:
-        zone = f"'{kind.tz}'" if kind.tz else ""
-        cast = f"Timestamp(Nanosecond, {f'Some({chr(34)}{kind.tz}{chr(34)})' if zone else 'None'})"
-        value = evaluator.constant(f"arrow_cast({found['value']}, '{cast}')")
-    except FinSqlError:
-        return node
-    if not isinstance(value, int):
-        return node
-    _, low, high = scan.bounds or (None, None, None)
-    if found["op"] in (">=", ">", "="):
-        low = value if low is None else max(low, value)
-    if found["op"] in ("<=", "<", "="):
-        high = value if high is None else min(high, value)
-    return _with_bounds(node, (_stored(scan, name), low, high))
-
-
-def _stored(scan: Scan, flat: str) -> str:
-    return next(name for name, shown in scan.columns if shown == flat)
-
-
-def _with_bounds(node: Node, bounds: Any) -> Node:
-    if isinstance(node, Scan):
-        return replace(node, bounds=bounds)
-    return node.with_inputs([_with_bounds(node.inputs[0], bounds)])
-
-
-def _time_range(node: Node, name: str) -> tuple[int | None, int | None] | None:
-    while isinstance(node, (Filter, KernelWindow, AsofJoin)):
-        node = node.inputs[0]
-    if isinstance(node, Scan) and node.bounds:
-        return (
-            node.bounds[1:]
-            if name in node.schema.names and node.bounds[0] == _stored(node, name)
-            else None
-        )
-    return None
-
-
-def _right_bounded(node: AsofJoin) -> Node:
-    span = _time_range(node.left, node.on[0])
-    scan = node.right
-    while isinstance(scan, Filter):
-        scan = scan.input
-    name = node.on[1]
-    if span is None or not isinstance(scan, Scan) or scan.bounds or name not in scan.schema.names:
-        return node
-    if not pa.types.is_timestamp(scan.schema.field(name).type):
-        return node
-    low, high = span
-    reach = node.tolerance_ns
-    backward, forward = (
-        node.direction in (">=", ">", "nearest"),
-        node.direction in ("<=", "<", "nearest"),
-    )
-    first = None if low is None else low - (reach or 0) if backward else low
-    last = None if high is None else high + (reach or 0) if forward else high
-    if backward and reach is None:
-        first = None
-    if forward and reach is None:
-        last = None
-    if first is None and last is None:
-        return node
-    return replace(node, right=_with_bounds(node.right, (_stored(scan, name), first, last)))
+    return each(node, changed)
 
 
 # ---------------------------------------------------------------- order
 
 
-def settle_order(node: Node, evaluator: Evaluator) -> Node:
+def settle_order(node: Node, evaluator: Evaluator, params: Params) -> Node:
     """Below GROUP BY put the rows of DataFusion's queries into one order, where they have none.
 
     Rows of a join, of DISTINCT or of another GROUP BY come as threads happen to give them: they are
@@ -292,7 +209,7 @@ def _in_one_order(node: Relational) -> Relational:
 # ---------------------------------------------------------------- columns
 
 
-def prune_columns(node: Node, evaluator: Evaluator) -> Node:
+def prune_columns(node: Node, evaluator: Evaluator, params: Params) -> Node:
     """Read and carry only the columns that something above needs."""
     return _pruned(node, set(node.schema.names))
 
@@ -359,11 +276,20 @@ def _mentioned(sql: str, name: str, node: Node) -> set[str]:
     return {token.text for token in tokens if token.names} & set(node.schema.names)
 
 
-RULES: tuple[Rule, ...] = (push_filters, fuse_windows, bound_scans, settle_order, prune_columns)
+RULES: tuple[Rule, ...] = (
+    push_filters,
+    fuse_windows,
+    prune_files,
+    bound_scans,
+    settle_order,
+    prune_columns,
+)
 
 
-def improved(node: Node, evaluator: Evaluator, rules: Collection[Rule] = RULES) -> Node:
+def improved(
+    node: Node, evaluator: Evaluator, params: Params, rules: Collection[Rule] = RULES
+) -> Node:
     """The plan after all rules, one after the other."""
     for rule in rules:
-        node = rule(node, evaluator)
+        node = rule(node, evaluator, params)
     return node

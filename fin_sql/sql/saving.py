@@ -107,7 +107,8 @@ class Saving:
 
     # ------------------------------------------------------------ parts
 
-    def _query(self, begin: int, end: int) -> Node:
+    def query(self, begin: int, end: int) -> Node:
+        """The plan of a query whose rows are saved: they keep their order, where they have one."""
         if begin >= end or not self.text.tokens[begin].says(
             "select", "with", "values", "from", "("
         ):
@@ -116,7 +117,7 @@ class Saving:
             node = self.binder.query(begin, end)
         else:
             node = plain_query(self.binder, begin, end, self.session, self.known.params)
-        return improved(node, self.known.evaluator)
+        return improved(node, self.known.evaluator, self.known.params)
 
     def _name(self, at: int) -> str:
         """The name of a table that is made, filled or dropped."""
@@ -174,11 +175,11 @@ class Saving:
         if self.text.tokens[begin].says("("):
             if self.text.closing[begin] != end - 1:
                 self.text.fail("TO was expected", self.text.closing[begin] + 1)
-            return self._query(begin + 1, end - 1)
+            return self.query(begin + 1, end - 1)
         if self.text.tokens[begin].says("select", "with", "values"):
             self.text.fail("put the query in brackets: COPY (query) TO 'path'", begin, end)
         node = bind_source(self.binder, read_source(self.text, begin, end, read_query)).node
-        return improved(node, self.known.evaluator)
+        return improved(node, self.known.evaluator, self.known.params)
 
     def _clause(self, at: int) -> int:
         """The end of a clause behind the path."""
@@ -255,7 +256,7 @@ class Saving:
         elif tokens[at].says("("):
             text.fail("columns or AS query was expected, not both: cast in the query", at, self.end)
         elif tokens[at].says("as"):
-            node = self._query(at + 1, self.end)
+            node = self.query(at + 1, self.end)
         else:
             text.fail("AS query or (column type, ...) was expected", min(at, self.end - 1))
         if not replaces and not skips and self.session.exists(name):
@@ -303,7 +304,7 @@ class Saving:
         table = self.session.table(name)
         if table is None:
             self._unknown(name, place, "be inserted into")
-        node = self._query(at, self.end)
+        node = self.query(at, self.end)
         try:
             places = self.session.insertion(name, node.schema, columns)
             return Insert(node, name, table.schema, places)

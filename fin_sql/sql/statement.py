@@ -73,20 +73,13 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
     if end == 0:
         text.fail("the statement is empty", 0)
     explain = ("analyze" if explains["analyze"] else "plan") if explains else None
-    known = Known(
-        session.evaluator,
-        session.table,
-        session.open_path,
-        session.tables,
-        params,
-        session.ours,
-    )
     if is_about_streams(text, end):
         if explain and not tokens[0].says("create"):
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         command = Reader(text, end, session.evaluator).read()
         if isinstance(command, CreateView):
-            node = improved(_planned(Binder(text, known), command.query), session.evaluator)
+            binder = Binder(text, _known(params, session))
+            node = improved(_planned(binder, command.query), session.evaluator, params)
             command = replace(command, plan=node)
         return Statement(sql, command, params, explain)
     setting = read_setting(text, end)
@@ -95,7 +88,7 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         return Statement(sql, setting, params)
     if saves(text):
-        sink = Saving(text, end, known, session).read()
+        sink = Saving(text, end, _known(params, session), session).read()
         if isinstance(sink, Drop) and explain:
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         if sink is not None:
@@ -104,8 +97,8 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
         if not tokens[0].says("select", "with", "("):
             word = tokens[0].text.upper()
             text.fail(f"{word} cannot hold a kernel or an ASOF JOIN yet; run its query alone", 0)
-        node = _planned(Binder(text, known), (0, end))
-        return Statement(sql, improved(node, session.evaluator), params, explain)
+        node = _planned(Binder(text, _known(params, session)), (0, end))
+        return Statement(sql, improved(node, session.evaluator, params), params, explain)
     plain = with_files(text, 0, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
 
@@ -125,3 +118,25 @@ def _placed(error: SqlError, text: Text) -> SqlError:
             if token.names and token.text == found["name"]:
                 return SqlError(underlined(str(error), text.sql, token.begin, token.end))
     return error
+
+
+def read_saved(sql: str, params: Mapping[str, Any], session: Session) -> Node | None:
+    """The plan of a query whose rows are saved, as COPY has it; None of what is no query."""
+    text = Text(sql)
+    end = len(text.tokens) - 1
+    while end and text.tokens[end - 1].says(";"):
+        end -= 1
+    if not text.tokens[0].says("select", "with", "values", "("):
+        return None
+    return Saving(text, end, _known(params, session), session).query(0, end)
+
+
+def _known(params: Mapping[str, Any], session: Session) -> Known:
+    return Known(
+        session.evaluator,
+        session.table,
+        session.open_path,
+        session.tables,
+        params,
+        session.ours,
+    )

@@ -143,12 +143,13 @@ class Values:
 
 @dataclass(frozen=True)
 class Cte:
-    """A query that WITH gives a name."""
+    """A query that WITH gives a name; `recursive` where it reads itself."""
 
     name: str
     columns: tuple[str, ...]
     query: Query
     span: Span
+    recursive: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,22 @@ class Query:
     order_by: Span | None = None
     limit: Span | None = None
     offset: Span | None = None
+
+
+def reads(part: Query | Source | None, name: str) -> bool:
+    """Whether a table of a name stands in FROM, at any depth; expressions are not looked into."""
+    if isinstance(part, Query):
+        body = part.body
+        if isinstance(body, Select):
+            return reads(body.source, name)
+        inner = body.parts if isinstance(body, Combined) else (body,)
+        return any(reads(one, name) for one in inner if isinstance(one, Query))
+    if isinstance(part, Named):
+        return part.simple and not part.path and part.name == name
+    if isinstance(part, Derived):
+        return reads(part.query, name)
+    if isinstance(part, Asof):
+        return reads(part.left, name) or reads(part.right, name)
+    if isinstance(part, Joined):
+        return any(reads(one, name) for one in part.parts)
+    return isinstance(part, Pivoted) and reads(part.source, name)

@@ -46,35 +46,41 @@ class Token:
         return self.kind in ("word", "quoted")
 
 
+def tokenized(sql: str) -> list[Token]:
+    """The tokens of a text, whose brackets need not be closed.
+
+    Raises:
+        SqlError: a string, a quoted name or a comment is not closed.
+    """
+    shows = _SHOW.match(sql)  # the tokenizer takes what follows for one string
+    try:
+        found = Tokenizer().tokenize(" " * shows.end() + sql[shows.end() :] if shows else sql)
+    except TokenError as error:
+        raise SqlError(f"the statement cannot be read: {error}") from None
+    tokens: list[Token] = []
+    if shows:
+        tokens.append(Token("word", "show", shows.start(1), shows.end(1)))
+    for token in found:
+        begin, end = token.start, token.end + 1
+        if token.token_type in _KINDS:
+            tokens.append(Token(_KINDS[token.token_type], token.text, begin, end))
+        elif not _WORD.match(sql[begin:end]):
+            tokens.append(Token("symbol", sql[begin:end], begin, end))
+        else:
+            for word in re.finditer(r"\S+", sql[begin:end]):  # the tokenizer joins GROUP and BY
+                at = begin + word.start()
+                text = word.group()
+                tokens.append(Token("word", text.lower(), at, at + len(text)))
+    return tokens
+
+
 class Text:
     """A statement and its tokens; the last one is of kind "end"."""
 
     def __init__(self, sql: str) -> None:
         self.sql = sql
-        self.tokens: list[Token] = []
-        shows = _SHOW.match(sql)  # the tokenizer takes what follows for one string
-        if shows:
-            self.tokens.append(Token("word", "show", shows.start(1), shows.end(1)))
-        try:
-            found = Tokenizer().tokenize(" " * shows.end() + sql[shows.end() :] if shows else sql)
-        except TokenError as error:
-            raise SqlError(f"the statement cannot be read: {error}") from None
-        for token in found:
-            self._add(token.token_type, token.text, token.start, token.end + 1)
-        self.tokens.append(Token("end", "", len(sql.rstrip()), len(sql.rstrip())))
+        self.tokens = [*tokenized(sql), Token("end", "", len(sql.rstrip()), len(sql.rstrip()))]
         self.closing = self._pair()
-
-    def _add(self, kind: TokenType, text: str, begin: int, end: int) -> None:
-        if kind in _KINDS:
-            self.tokens.append(Token(_KINDS[kind], text, begin, end))
-            return
-        written = self.sql[begin:end]
-        if not _WORD.match(written):
-            self.tokens.append(Token("symbol", written, begin, end))
-            return
-        for word in re.finditer(r"\S+", written):  # the tokenizer joins GROUP and BY
-            at = begin + word.start()
-            self.tokens.append(Token("word", word.group().lower(), at, at + len(word.group())))
 
     def _pair(self) -> dict[int, int]:
         """For each opening bracket the index of the one that closes it."""

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from fin_sql.errors import SourceError
+from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.fragment import Chosen
 from fin_sql.stream.intake import EventTime, Intake, Released, bounded_rows
 from fin_sql.stream.source import DEAD_LETTERS, Polled, StreamSource
 from fin_sql.stream.views import KeyedView, Retain, RetainedView
 
-Bounds = tuple[str, int | None, int | None]
 _NUMBERS = count()
 _POLL_NS = 100_000_000
 MAX_MESSAGES = 10_000
@@ -78,7 +78,7 @@ class StreamingTable:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         """The rows that are there now, in the order of a stream of them."""
         source = self.make()
@@ -145,7 +145,7 @@ class ViewTable:
         *,
         encoded: Collection[str] = (),
         batch_rows: int = 131_072,
-        bounds: Bounds | None = None,
+        bounds: Bounds = (),
     ) -> Iterator[pa.RecordBatch]:
         """The rows of the view at this moment."""
         for batch in self.view.snapshot().batches:

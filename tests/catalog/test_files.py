@@ -13,6 +13,7 @@ import fin_sql
 from fin_sql.catalog.files import open_files
 from fin_sql.catalog.layouts import Layouts
 from fin_sql.catalog.memory import open_data
+from fin_sql.exec.bounds import Bound
 from fin_sql.exec.order import Verdict
 from fin_sql.testing import Market
 
@@ -68,8 +69,21 @@ def test_a_file_a_folder_a_glob_and_a_list_are_the_same_rows(trades, tmp_path):
 def test_encoded_texts_come_as_dictionaries(trades, tmp_path):
     pq.write_table(trades, tmp_path / "t.parquet")
     source = open_files(str(tmp_path / "t.parquet"), "parquet")
-    batch = next(source.scan(["symbol", "price"], encoded=["symbol"]))
+    batch = next(source.scan(["symbol", "price"], encoded=["symbol", "price"]))
     assert pa.types.is_dictionary(batch["symbol"].type)
+    assert batch["price"].type == source.schema.field("price").type
+
+
+@pytest.mark.parametrize("key", ["seq % 3", "seq % 3 = 0", "to_char(ts, '%H')"])
+def test_a_key_of_a_window_over_files_may_have_any_type(trades, tmp_path, key):
+    ctx = fin_sql.connect()
+    ctx.register("m", trades)
+    keyed = ctx.sql(f"SELECT *, {key} AS k FROM m").to_arrow()
+    ctx.register("k", keyed)
+    pq.write_table(keyed, tmp_path / "t.parquet")
+    ctx.register_parquet("f", str(tmp_path / "t.parquet"))
+    text = "SELECT ewma(price, 0.5) OVER (PARTITION BY k ORDER BY ts) AS e FROM {}"
+    assert ctx.sql(text.format("f")).to_arrow().equals(ctx.sql(text.format("k")).to_arrow())
 
 
 def test_hive_folders_give_their_column_and_lie_by_key(trades, tmp_path):
@@ -171,7 +185,7 @@ def test_bounds_leave_out_what_lies_outside(trades, tmp_path):
     source = open_files(str(folder), "parquet")
     times = sorted(trades["ts"].cast(pa.int64()).to_pylist())
     low, high = times[300], times[600]
-    found = scanned(source, bounds=("ts", low, high))
+    found = scanned(source, bounds=(Bound("ts", low, high, timed=True),))
     inside = [low <= t <= high for t in trades["ts"].cast(pa.int64()).to_pylist()]
     assert found.equals(trades.filter(pa.array(inside)))
 

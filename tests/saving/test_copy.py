@@ -397,10 +397,15 @@ def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
     ctx = fin_sql.connect()
     path = tmp_path / "p"
     ctx.sql(partitioned(path))
-    (path / "k=a" / "thesis.tex").write_text("years of work")
-    with pytest.raises(fin_sql.SourceError, match="holds 'k=a/thesis.tex', which is no data file"):
-        ctx.sql(partitioned(path, "OPTIONS (overwrite true)"))
-    assert (path / "k=a" / "thesis.tex").read_text() == "years of work"
+    for name in ("k=a/thesis.tex", ".env", "_notes"):
+        (path / name).write_text("years of work")
+        with pytest.raises(fin_sql.SourceError, match=f"holds '{name}', which is no data file"):
+            ctx.sql(partitioned(path, "OPTIONS (overwrite true)"))
+        assert (path / name).read_text() == "years of work"
+        (path / name).unlink()
+    for name in ("_SUCCESS", "k=a/.part-0.csv.crc"):  # of other writers
+        (path / name).write_text("")
+    ctx.sql(partitioned(path, "OPTIONS (overwrite true)"))
 
 
 def test_where_folders_cannot_be_swapped_overwrite_is_refused_first(tmp_path, monkeypatch):

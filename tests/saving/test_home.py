@@ -135,6 +135,51 @@ def test_a_home_belongs_to_one_session(home):
     assert opened(home) == {}
 
 
+def test_what_was_prepared_does_not_write_to_a_home_that_was_given_back(home):
+    ctx = fin_sql.connect(home=home)
+    ctx.sql("CREATE TABLE t AS SELECT 1 AS a")
+    prepared = [
+        ctx.prepare(statement)
+        for statement in (
+            "INSERT INTO t VALUES (2)",
+            "CREATE OR REPLACE TABLE t AS SELECT 2 AS a",
+            "CREATE TABLE u AS SELECT 2 AS a",
+            "DROP TABLE t",
+        )
+    ]
+    ctx.close()
+    before = sorted(home.rglob("*"))
+    for query in prepared:
+        with pytest.raises(fin_sql.StateError, match="was closed: open it again"):
+            query.to_arrow()
+    assert sorted(home.rglob("*")) == before
+    assert rows(opened(home, "SELECT * FROM t")) == {"a": [1]}
+
+
+FORKED = """
+import os, sys, fin_sql
+ctx = fin_sql.connect(home=sys.argv[1], threads=1)
+insert = ctx.prepare("CREATE TABLE t AS SELECT 1 AS a")
+pid = os.fork()
+if pid == 0:
+    try:
+        insert.save()
+    except fin_sql.StateError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(ctx.kept.writable, ctx.tables())
+"""
+
+
+def test_a_copy_of_the_process_does_not_write(home):
+    command = [sys.executable, "-c", FORKED, str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said, state = done.stdout.splitlines()
+    assert "of which this one is a copy: it can read there, and not write" in said
+    assert state == "True []"
+
+
 # ---------------------------------------------------------------- what is no home
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +40,21 @@ def test_writing_from_python_is_copy(ctx, tmp_path, query, format):
         assert pq.read_table(one).equals(pq.read_table(other))
     else:
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_rows_are_written_in_the_order_of_their_table(tmp_path):
+    ctx = fin_sql.connect(threads=4)
+    ctx.register("t", pa.table({"n": np.arange(400_000)}))
+    query = ctx.sql("SELECT n, n * 2 FROM t WHERE n % 3 <> 0;")
+    assert query.write_parquet(tmp_path / "t.parquet") == 266_666
+    found = pq.read_table(tmp_path / "t.parquet")
+    assert (np.diff(found["n"].to_numpy()) > 0).all()
+    assert found.column_names == query.schema.names
+    ctx.sql("EXPLAIN SELECT n FROM t").write_csv(tmp_path / "t.csv")
+    ctx.sql("SHOW TABLES").write_json(tmp_path / "t.json")
+    with pytest.raises(fin_sql.SqlError, match="no column to write"):
+        ctx.sql("CREATE VIEW v AS SELECT 1 AS a").write_csv(tmp_path / "v.csv")
+    assert ctx.sql("DROP TABLE IF EXISTS u").to_arrow().num_rows == 0
 
 
 def test_options_and_partitions_from_python(ctx, tmp_path):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fin_sql
@@ -18,13 +19,18 @@ WRITE = os.environ.get("FIN_SQL_GOLDEN") == "write"
 
 
 @pytest.fixture(scope="module")
-def ctx():
+def ctx(tmp_path_factory):
     ctx = fin_sql.connect(threads=2)
     ts = pa.array([1, 2, 3], pa.timestamp("ns"))
     trades = {"ts": ts, "symbol": ["A", "B", "A"], "price": [1.0, 2.0, 3.0], "size": [1, 2, 3]}
     ctx.register("trades", pa.table({**trades, "seq": [1, 2, 3]}))
     quotes = {"ts": ts, "symbol": ["A", "B", "A"], "bid": [1.0, 2.0, 3.0], "ask": [2.0, 3.0, 4.0]}
     ctx.register("quotes", pa.table(quotes), order_by="ts")
+    folder = tmp_path_factory.mktemp("days")
+    for day in (5, 6, 7):
+        (folder / f"date=2026-01-0{day}").mkdir()
+        pq.write_table(pa.table(trades), folder / f"date=2026-01-0{day}" / "trades.parquet")
+    ctx.register_parquet("days", str(folder))
     return ctx
 
 
