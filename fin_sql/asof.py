@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fin_sql.errors import ArgumentTypeError, SqlError, UnknownNameError
-from fin_sql.exec.asof import AsofJoin, is_timed, keys_compare, times_compare
+from fin_sql.exec.asof import AsofJoin
 from fin_sql.exec.asof_index import DIRECTIONS, TIES
+from fin_sql.exec.asof_keys import is_timed, keys_compare, times_compare
 from fin_sql.exec.batch import bounded
 from fin_sql.exec.viewless import viewless_schema, viewless_table
 
@@ -44,7 +45,8 @@ def asof_join(
     time, is not sorted either.
 
     Two `pyarrow.RecordBatchReader`s, endless or not, give a third, which reads them as it is read:
-    both must come in order of time, and the last right row of each key is all that is held.
+    both must come in order of time, and the last right row of each key is all that is held; with
+    "<=", "<" and "nearest", which then need a tolerance, also the rows within it.
 
     Args:
         left: anything with `__arrow_c_stream__` (Arrow, Polars, DuckDB, DataFusion, a query of
@@ -79,11 +81,12 @@ def asof_join(
     left_on, right_on = (on, on) if isinstance(on, str) else on
     pairs = [(p, p) if isinstance(p, str) else p for p in ([by] if isinstance(by, str) else by)]
     must_compare(left.schema, right.schema, (left_on, right_on), pairs, "asof_join")
-    merges = direction in (">=", ">")
+    merges = direction in (">=", ">") or tolerance is not None
     if all(endless):
         if not merges:
             msg = (
-                f"asof_join: two readers take '>=' or '>', was '{direction}'; read one into a table"
+                f"asof_join: two readers take '>=' or '>', was '{direction}'; give a tolerance, or "
+                "read one into a table"
             )
             raise SqlError(msg)
     elif not _in_order(right, right_on):

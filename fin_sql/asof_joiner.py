@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from fin_sql.asof import ALIASES, Names, _nanoseconds, _one_of, _table, must_compare
 from fin_sql.columns import column
 from fin_sql.errors import OrderError, SqlError, StateCorruptError, UnknownNameError
-from fin_sql.exec.asof import ArrowStore, key_slots
 from fin_sql.exec.asof_history import History
 from fin_sql.exec.asof_index import DIRECTIONS, TIES
-from fin_sql.exec.asof_loops import FixedStore, first_tied, is_fixed
+from fin_sql.exec.asof_keys import key_slots
+from fin_sql.exec.asof_loops import first_tied
+from fin_sql.exec.asof_store import store_of
 from fin_sql.exec.keys import Keys
 
 MAGIC = b"fin_sql.AsofJoiner 1\n"
@@ -117,9 +118,7 @@ class AsofJoiner:
 
     def _open(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._stores = [
-            FixedStore(kind) if is_fixed(kind) else ArrowStore(kind) for kind in schema.types
-        ]
+        self._stores = [store_of(kind) for kind in schema.types]
 
     def _compact(self) -> None:
         kept = self._history.renumber()

@@ -156,14 +156,17 @@ def column(data, str kind, str who):
         ArgumentTypeError: a type that does not convert; `who` names kernel and argument.
         KernelError: an integer that the kind cannot hold exactly; with its row.
     """
+    return cells(converted(data, kind, who), kind == "float64")
+
+
+def converted(data, str kind, who):
+    """The same as an Arrow array of int64 or double."""
     array = as_array(data)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
-        array = pa.nulls(len(array), pa.int64() if kind != "float64" else pa.float64())
-    else:
-        array = CONVERSIONS[kind](array, who)
-    return cells(array, kind == "float64")
+        return pa.nulls(len(array), pa.int64() if kind != "float64" else pa.float64())
+    return CONVERSIONS[kind](array, who)
 
 
 cdef Column cells(object array, bint floating):

@@ -260,6 +260,12 @@ def test_extreme_times_do_not_overflow():
     assert asof_join(left, right.slice(1), on="t", direction="<=", tolerance=2**62)[
         "v"
     ].to_pylist() == [None, 2]
+    # low is 2**63 away from 0, one more than an int64 holds, and high is nearer
+    zero = pa.table({"t": [0]})
+    for tolerance in (None, 2**63 - 1):
+        for side in (zero, pa.table({"t": [0, -1]})):  # in order of time, and not
+            found = asof_join(side, right, on="t", direction="nearest", tolerance=tolerance)
+            assert found["v"].to_pylist()[0] == 2
 
 
 def test_columns_of_both_names_get_a_suffix_and_types_are_kept():
@@ -359,8 +365,21 @@ def test_two_readers_are_joined_as_they_come_and_hold_little():
     assert given[0] < 25 and given[1] < 70
     for bad in ("<", "nearest"):
         readers = [pa.RecordBatchReader.from_batches(schema, endless(k, 1)) for k in (0, 1)]
-        with pytest.raises(fin_sql.SqlError, match="two readers take"):
+        with pytest.raises(fin_sql.SqlError, match="two readers take .*give a tolerance"):
             fin_sql.asof_join(*readers, on="ts", direction=bad)
+
+
+def test_two_readers_meet_rows_behind_within_a_tolerance():
+    rng = np.random.default_rng(7)
+    left, right = (
+        ticks(rng, 3_000, span=9_000, nulls=0.0, keys=("a", "b", None)) for _ in range(2)
+    )
+    for direction in ("<=", "<", "nearest"):
+        options = {"on": "ts", "by": "k", "direction": direction, "tolerance": 3}
+        readers = [side.to_reader(max_chunksize=70) for side in (left, right)]
+        found = asof_join(*readers, **options).read_all()
+        back = np.arange(3_000)[::-1]  # in no order of time: by the loop that holds the right side
+        assert found.equals(asof_join(left.take(back), right, **options).take(back))
 
 
 def test_a_query_of_a_session_is_a_side():

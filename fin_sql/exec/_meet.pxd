@@ -1,5 +1,5 @@
 # The search for the right row that a left row meets, among the rows of its key; header only.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fin_sql.columns cimport Column
 
@@ -90,12 +90,16 @@ cdef inline int64_t after(const int64_t* times, Range* r, int64_t row, int tie) 
     return row
 
 
-cdef inline int64_t distance(int64_t a, int64_t b) noexcept nogil:
-    """|a - b| as far as an int64 holds it."""
-    cdef int64_t low = min(a, b), high = max(a, b)
-    if low < 0 and high > low + <int64_t> 0x7FFFFFFFFFFFFFFF:
-        return <int64_t> 0x7FFFFFFFFFFFFFFF
-    return high - low
+cdef inline uint64_t distance(int64_t a, int64_t b) noexcept nogil:
+    """|a - b|, which an int64 may not hold."""
+    return <uint64_t> max(a, b) - <uint64_t> min(a, b)
+
+
+cdef inline bint replaces(int64_t rank, int64_t other, int tie) noexcept nogil:
+    """Whether a row stands for its key and time in place of an earlier one, by their ranks."""
+    if tie == LAST:
+        return rank >= other
+    return tie == FIRST and rank < other
 
 
 cdef inline int64_t meet(const int64_t* times, Range* r, int64_t t, int way, int tie,
@@ -110,9 +114,9 @@ cdef inline int64_t meet(const int64_t* times, Range* r, int64_t t, int way, int
                 other = NOTHING
             else:
                 row = NOTHING
-        if row >= 0 and (tolerance < 0 or distance(t, times[row]) <= tolerance):
+        if row >= 0 and (tolerance < 0 or distance(t, times[row]) <= <uint64_t> tolerance):
             return before(times, r, above, tie)
-        if other >= 0 and (tolerance < 0 or distance(t, times[other]) <= tolerance):
+        if other >= 0 and (tolerance < 0 or distance(t, times[other]) <= <uint64_t> tolerance):
             return after(times, r, above, tie)
         return NOTHING
     above = first_above(times, r, t, way == BEFORE or way == AT_OR_AFTER)
@@ -120,7 +124,7 @@ cdef inline int64_t meet(const int64_t* times, Range* r, int64_t t, int way, int
         row = above - 1 if above > r.begin else NOTHING
     else:
         row = above if above < r.end else NOTHING
-    if row < 0 or (tolerance >= 0 and distance(t, times[row]) > tolerance):
+    if row < 0 or (tolerance >= 0 and distance(t, times[row]) > <uint64_t> tolerance):
         return NOTHING
     if way == AT_OR_BEFORE or way == BEFORE:
         return before(times, r, above, tie)

@@ -104,6 +104,9 @@ class KernelAggregate(Operator):
         self._appeared: list[pa.Array] = []
         self._known = 0
 
+    def watermark(self) -> int | None:  # noqa: D102
+        return None  # groups are complete at the end
+
     @property
     def n_groups(self) -> int:
         """How many groups there are; all rows are one, even where there are none."""

@@ -3,80 +3,44 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fin_sql.columns import Column, Slots, column
-from fin_sql.errors import NotStreamableError, OrderError, SqlError
-from fin_sql.exec.asof_index import DIRECTIONS, TIES, AsofIndex
-from fin_sql.exec.asof_loops import FixedStore, Merge, first_tied, is_fixed
+from fin_sql.columns import Column, Slots, converted
+from fin_sql.errors import ArgumentTypeError, NotStreamableError, SqlError
+from fin_sql.exec.asof_index import DIRECTIONS, TIES
+from fin_sql.exec.asof_keys import key_slots
+from fin_sql.exec.asof_loops import Course, Merge, first_tied, first_time
+from fin_sql.exec.asof_rights import (
+    Around,
+    Behind,
+    Indexed,
+    Passing,
+    Rights,
+    Rows,
+    Values,
+    Waiting,
+    cells,
+    of_type,
+)
+from fin_sql.exec.asof_side import Side
+from fin_sql.exec.asof_state import AsofState, Held, Places
+from fin_sql.exec.asof_stream import Chains
+from fin_sql.exec.calls import ordered_cells
 from fin_sql.exec.keys import Keys
-from fin_sql.exec.operator import Operator
-from fin_sql.exec.order import Order, Ordinals, Piece
+from fin_sql.exec.operator import CHANGES, Operator, Reader
+from fin_sql.exec.operator import END as END
+from fin_sql.exec.order import Order, Piece
 from fin_sql.states import Cancel
 
 Loop = Literal["time", "key", "index"]
-END = 2**63 - 1
+Wait = Literal["wait", "now"] | int
 EARLIEST = -(2**63)
 HELD = 1 << 18  # right rows that are held before those that no key needs are let go
-
-
-class ArrowStore:
-    """Values of any type, as the arrays that they came in."""
-
-    def __init__(self, kind: pa.DataType) -> None:
-        self._kind = kind
-        self._parts: list[pa.Array] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def append(self, array: pa.Array) -> None:
-        """Take the values of an array."""
-        self._parts.append(array)
-
-    def _whole(self) -> pa.Array:
-        if len(self._parts) != 1:
-            chunked = pa.chunked_array(self._parts or [pa.nulls(0, self._kind)])
-            if pa.types.is_dictionary(chunked.type):
-                chunked = chunked.unify_dictionaries()
-            self._parts = [pa.concat_arrays(chunked.chunks)]
-        return self._parts[0]
-
-    def take(self, rows: pa.Buffer, begin: int, end: int) -> pa.Array:
-        """The values of rows, given as an int64 buffer; a negative row gives NULL."""
-        at = pa.Array.from_buffers(pa.int64(), end - begin, [None, rows], offset=begin)
-        return self._whole().take(pc.if_else(pc.less(at, 0), None, at))
-
-    def one(self, row: int) -> Any:
-        """The value of a row, as Python has it."""
-        return self._whole()[row].as_py()
-
-    def keep(self, rows: pa.Array) -> None:
-        """Let go of all values but those of some rows, in their order."""
-        self._parts = [self._whole().take(rows)]
-
-    @property
-    def bytes_held(self) -> int:
-        """Bytes of the values."""
-        return sum(part.nbytes for part in self._parts)
-
-
-@dataclass
-class _Waiting:
-    """Rows of a batch that are not done with."""
-
-    batch: pa.RecordBatch
-    ordinals: Ordinals
-    slots: Slots
-    times: Column
-    base: int = 0  # number of a right batch's first row
-    at: int = 0
+MANY_KEYS = 1 << 16  # keys that are held before those without rows are looked for
 
 
 class AsofJoin(Operator):
@@ -93,11 +57,23 @@ class AsofJoin(Operator):
         ties: which of several right rows of equal key and time is taken: "last", "first", "error".
         payload: (right column, its name in the output).
         keep: the left columns that are put out; None is all.
-        loop: how the sides lie. "time": both in order of time; the state is the last right row of
-            each key. "key": both in order of key and time. "index": the right side is held whole,
-            each key of it in order of time; the left side comes in any order. The first two know
-            ">=" and ">".
+        loop: how the sides lie. "time": both in order of time; the right rows are held that a left
+            row to come may meet. "key": both in order of key and time, for ">=" and ">". "index":
+            the right side is held whole, each key of it in order of time; the left side comes in
+            any order.
         cancel: stops it from another thread.
+        ties_by: a right column, of numbers or times, that orders right rows of equal key and time
+            in the loop "time"; NULL comes last.
+        wait: what a left row waits for in the loop "time". "wait": until no right row can come
+            that it should meet instead. A number of nanoseconds: for that, but at most so long by
+            the clock. "now": for nothing; it meets one of the right rows that were given.
+        endless: the sides may never end, and `changes` is asked for; "<=", "<" and "nearest" then
+            need a tolerance, and the loop is "time".
+        upstream: identity of the inputs, for the identity of the state.
+
+    Raises:
+        SqlError: an argument is none of what it may be.
+        NotStreamableError: it cannot run over sides that never end.
     """
 
     inputs = ("left", "right")
@@ -117,37 +93,81 @@ class AsofJoin(Operator):
         keep: Sequence[str] | None = None,
         loop: Loop = "time",
         cancel: Cancel | None = None,
+        ties_by: str | None = None,
+        wait: Wait = "wait",
+        endless: bool = False,
+        upstream: int = 0,
     ) -> None:
         if direction not in DIRECTIONS or ties not in TIES or how not in ("left", "inner"):
             raise SqlError(f"AsofJoin: not known: {direction!r}, {ties!r} or {how!r}")
-        if loop != "index" and direction not in (">=", ">"):
-            raise SqlError(f"AsofJoin: '{direction}' needs loop='index', was '{loop}'")
-        self.on, self.by, self.how, self.ties = on, tuple(by), how, ties
-        self.direction, self.loop = direction, loop
+        if wait not in ("wait", "now") and not (isinstance(wait, int) and wait >= 0):
+            raise SqlError(f"AsofJoin: wait must be 'wait', 'now' or nanoseconds, was {wait!r}")
+        backward = direction in (">=", ">")
+        if loop == "key" and not backward:
+            raise SqlError(f"AsofJoin: '{direction}' needs loop='time' or 'index', was 'key'")
+        if loop != "time" and (endless or ties_by or wait != "wait"):
+            raise SqlError(f"AsofJoin: endless, ties_by and wait need loop='time', was '{loop}'")
+        if endless and not backward and tolerance_ns is None:
+            msg = (
+                f"ASOF JOIN over streams: a left row would wait for ever for its right one; "
+                f"'{direction}' needs a TOLERANCE"
+            )
+            raise NotStreamableError(msg)
+        if ties_by is not None:
+            _must_rank(right.field(ties_by))
+        self.on, self.by, self.how, self.ties, self.ties_by = on, tuple(by), how, ties, ties_by
+        self.direction, self.loop, self.wait, self.endless = direction, loop, wait, endless
         self.payload = tuple(payload)
         self.keep = tuple(left.names if keep is None else keep)
         self.cancel = cancel
         self._tolerance = -1 if tolerance_ns is None else tolerance_ns
         self._right = right
+        self._needed = list(dict.fromkeys([*self.keep, on[0], *(one for one, _ in self.by)]))
         fields = [left.field(name) for name in self.keep]
         fields += [right.field(c).with_name(n).with_nullable(True) for c, n in self.payload]
         self.schema = pa.schema(fields)
+        self._state = AsofState(
+            pa.schema([left.field(name) for name in self._needed]),
+            pa.schema([right.field(name) for name, _ in self.payload]),
+            ranked=ties_by is not None,
+            meaning=(on, self.by, direction, tolerance_ns, ties, ties_by, upstream),
+        )
+        self.id = self._state.id
         self.close()
 
     def close(self) -> None:  # noqa: D102
-        self._keys = Keys()
-        self._merge = Merge(
-            self._keys, self.direction == ">", self._tolerance, self.ties, self.loop == "key"
-        )
-        self._stores: list[Any] | None = None
-        self._held = 0  # right rows in the stores
-        self._index: AsofIndex | None = None
-        self._index_rows: list[tuple[Slots, pa.Array]] = []
-        self._lefts: deque[_Waiting] = deque()
-        self._rights: deque[_Waiting] = deque()
-        self._watermark: int | None = None
-        self._over = [False, False]
-        self._rows = [0, 0]
+        self._begin(Keys())
+        self._sides = [self._side(input) for input in range(2)]
+        self._lefts: deque[Waiting] = deque()
+        self._watermark: int | None = None  # every right row up to it was seen
+        self._now: int | None = None
+        self._many = MANY_KEYS
+        self._state.clear()
+
+    def _side(self, input: int) -> Side:
+        course = None if self.loop == "index" else Course(self._keys, self.loop == "key")
+        by = tuple(pair[input] for pair in self.by)
+        name, order = self.inputs[input], self.needs(input)
+        return Side(name, self.on[input], by, order, course, self.loop == "time")
+
+    def _begin(self, keys: Keys) -> None:
+        """Have no right rows."""
+        self._keys = keys
+        self._values = Values()
+        self._passing: Passing | None = None
+        ranked = self.ties_by is not None
+        if self.loop == "index":
+            self._rights: Rights = Indexed(
+                keys, self.direction, self._tolerance, self.ties, str(self.needs(1))
+            )
+            return
+        if self.direction in (">=", ">"):
+            merge = Merge(keys, self.direction == ">", self._tolerance, self.ties, ranked)
+            self._passing = Behind(merge, by_key=self.loop == "key")
+        else:
+            chains = Chains(keys, self.direction, self._tolerance, self.ties, ranked, self.endless)
+            self._passing = Around(chains)
+        self._rights = self._passing
 
     def needs(self, input: int = 0) -> Order:  # noqa: D102
         if self.loop == "index" and input == 0:
@@ -167,13 +187,13 @@ class AsofJoin(Operator):
 
     def wants(self) -> int:
         """The input whose next batch lets it go on."""
-        if self._over[1]:
+        if self._sides[1].over:
             return 0
         if self.loop == "index":
             return 1
         return 1 if self._lefts else 0
 
-    # ------------------------------------------------------------ rows in
+    # ------------------------------------------------------------ rows and time in
 
     def process(self, input: int, piece: Piece) -> list[Piece]:  # noqa: D102
         batch = piece.batch
@@ -183,138 +203,115 @@ class AsofJoin(Operator):
             return []
         slots = key_slots(self._keys, batch, [pair[input] for pair in self.by])
         name = self.on[input]
-        times = column(batch[name], "timestamp", f"ASOF JOIN: {self.inputs[input]} time '{name}'")
-        if self.loop != "index":
-            self._follow(input, batch, slots, times)
-        self._rows[input] += batch.num_rows
-        waiting = _Waiting(batch, piece.ordinals, slots, times)
+        who = f"ASOF JOIN: {self.inputs[input]} time '{name}'"
+        ns = converted(batch[name], "timestamp", who)
+        times = cells(ns)
+        side = self._sides[input]
+        side.follow(batch, slots, times)
         if input == 0:
-            if self.loop == "index":
-                return self._looked_up(waiting) if self._index else self._hold_left(waiting)
-            self._lefts.append(waiting)
-        else:
-            self._add_right(waiting)
-        return self._go() if self.loop != "index" else []
-
-    def _hold_left(self, waiting: _Waiting) -> list[Piece]:
-        self._lefts.append(waiting)
-        return []
-
-    def _follow(self, input: int, batch: pa.RecordBatch, slots: Slots, times: Column) -> None:
-        row = self._merge.first_misplaced(bool(input), slots, times)
-        if row < 0:
-            return
-        names = (*(pair[input] for pair in self.by), self.on[input])
-        shown = ", ".join(
-            f"{n} = {batch[n].slice(row, 1).cast(pa.string())[0].as_py()}" for n in names
-        )
-        before = "the row before it"
-        if self.loop == "time":
-            kind = _plain_time(batch[self.on[input]])
-            before = str(pa.scalar(self._before(input, batch, row), kind).cast(pa.string()))
-        msg = (
-            f"{self.inputs[input]} side of an ASOF JOIN: row {self._rows[input] + row} ({shown}) "
-            f"comes behind {before}; the rows must come in the order {self.needs(input)}: correct "
-            "order_by, or leave it out and they are sorted"
-        )
-        raise OrderError(msg)
-
-    def _before(self, input: int, batch: pa.RecordBatch, row: int) -> int:
-        """The time of the last row before one that has a time."""
-        there = batch[self.on[input]].slice(0, row).drop_null()
-        if not len(there):
-            return int(self._merge.last_time(bool(input)))
-        kind = _plain_time(there)
-        return int(there.slice(len(there) - 1).cast(kind)[0].cast(pa.int64()).as_py())
-
-    def _add_right(self, waiting: _Waiting) -> None:
-        if self._stores is None:
-            self._stores = [
-                FixedStore(kind) if is_fixed(kind) else ArrowStore(kind)
-                for kind in (waiting.batch[name].type for name, _ in self.payload)
-            ]
-        waiting.base = self._held
-        for store, (name, _) in zip(self._stores, self.payload, strict=True):
-            store.append(waiting.batch[name])
-        self._held += waiting.batch.num_rows
-        if self.loop == "index":
-            self._index_rows.append((waiting.slots, waiting.batch[self.on[1]]))
-            return
-        self._rights.append(waiting)
-        if self.loop == "time" and self._merge.right_seen:
-            self._reached(self._merge.last_time(True) - 1)
-
-    def advance(self, input: int, watermark_ns: int) -> list[Piece]:  # noqa: D102
-        if watermark_ns == END:
-            self._over[input] = True
-        if input == 0:
-            return []
-        self._reached(watermark_ns)
-        if self.loop == "index":
-            if not self._over[1]:
-                return []
-            self._index = self._indexed()
-            lefts, self._lefts = self._lefts, deque()
-            return [piece for waiting in lefts for piece in self._looked_up(waiting)]
+            kept = batch.select(self._needed)
+            numbers = range(side.rows - batch.num_rows, side.rows)
+            self._lefts.append(Waiting(kept, piece.ordinals, slots, times, numbers, self._now))
+            return self._go()
+        ranks = None if self.ties_by is None else ordered_cells(batch[self.ties_by])
+        self._add(slots, ns, times, ranks, [batch[name] for name, _ in self.payload])
+        if self.endless:
+            self._keys.touch(slots)
+        self._reached()
         return self._go()
 
-    def _reached(self, watermark: int) -> None:
-        """Every right row up to this time was seen."""
-        if watermark >= EARLIEST and (self._watermark is None or watermark > self._watermark):
-            self._watermark = watermark
+    def _add(
+        self,
+        slots: Slots,
+        ns: pa.Int64Array,
+        times: Column,
+        ranks: pa.Int64Array | None,
+        columns: Sequence[pa.Array],
+    ) -> None:
+        """Take right rows."""
+        base = self._values.rows
+        if self.endless:  # their state has times and ranks
+            columns = [ns, *([] if ranks is None else [ranks]), *columns]
+        self._values.append(columns, len(ns))
+        rank_cells = None if ranks is None else cells(ranks)
+        self._rights.add(Rows(slots, ns, times, rank_cells, base))
+
+    def advance(self, input: int, watermark_ns: int) -> list[Piece]:  # noqa: D102
+        self._sides[input].advance(watermark_ns)
+        self._reached()
+        return self._go()
+
+    def _reached(self) -> None:
+        """See how far the right side has come: up to its watermark, and before its last row."""
+        right = self._sides[1]
+        known = [mark for mark in (right.mark, self._watermark) if mark is not None]
+        if right.time is not None and right.time > EARLIEST:
+            known.append(right.time - 1)
+        self._watermark = max(known, default=None)
+
+    def clock(self, now_ns: int) -> list[Piece]:  # noqa: D102
+        self._now = now_ns
+        if not isinstance(self.wait, int):
+            return []
+        for left in self._lefts:  # nobody waits longer because the clock was set back
+            left.arrived_ns = now_ns if left.arrived_ns is None else min(left.arrived_ns, now_ns)
+        return self._go()
+
+    def watermark(self) -> int | None:  # noqa: D102
+        left = self._sides[0]
+        if self._lefts and self.loop != "time":
+            return None
+        mark = left.mark
+        if left.time is not None and not left.over:
+            mark = left.time - 1
+        first = self._first_left()
+        if mark is not None and first is not None:
+            mark = min(mark, first - 1)
+        return None if mark is None or mark < EARLIEST else mark
+
+    def _first_left(self) -> int | None:
+        """The least time of the left rows that wait, where they come in order of time."""
+        found = (first_time(left.times, left.at) for left in self._lefts)
+        return next((time for time in found if time is not None), None)
 
     # ------------------------------------------------------------ rows out
 
     def _go(self) -> list[Piece]:
-        """Match what can be matched."""
+        """Match what can be matched, and let go of what no left row will meet."""
         pieces: list[Piece] = []
         while self._lefts:
             left = self._lefts[0]
-            n = left.batch.num_rows
-            out = pa.allocate_buffer(8 * n)
             begin = left.at
-            self._match(left, out)
+            out = self._rights.match(left, self._watermark_for(left), self._sides[1].over)
             if left.at > begin:
                 pieces += self._put_out(left, out, begin, left.at)
-            if left.at < n:
+            if not left.done:
                 break
             self._lefts.popleft()
         self._let_go()
         return pieces
 
-    def _match(self, left: _Waiting, out: pa.Buffer) -> None:
-        n = left.batch.num_rows
-        while left.at < n:
-            while len(self._rights) > 1 and self._rights[0].at == self._rights[0].batch.num_rows:
-                self._rights.popleft()
-            right = self._rights[0] if self._rights else _nothing(self._held)
-            more = len(self._rights) > 1
-            if self.loop == "key":
-                self._merge.by_keys(
-                    left.slots, left.times, left.at, self._over[1] and not more,
-                    right.slots, right.times, right.at, right.base, out,
-                )  # fmt: skip
-            else:
-                self._merge.by_time(
-                    left.slots, left.times, left.at, self._watermark is not None,
-                    self._watermark or 0, right.slots, right.times, right.at, right.base, more, out,
-                )  # fmt: skip
-            left.at, right.at = self._merge.left_at, self._merge.right_at
-            if right.at < right.batch.num_rows or not more:
-                return
+    def _watermark_for(self, left: Waiting) -> int | None:
+        """The watermark of the right side, or END for rows that do not wait for it any longer."""
+        if self.wait == "now":
+            return END
+        if isinstance(self.wait, int) and left.arrived_ns is not None and self._now is not None:
+            if self._now - left.arrived_ns >= self.wait:
+                return END
+        return self._watermark
 
-    def _put_out(self, left: _Waiting, out: pa.Buffer, begin: int, end: int) -> list[Piece]:
+    def _put_out(self, left: Waiting, out: pa.Buffer, begin: int, end: int) -> list[Piece]:
         if self.ties == "error" and (row := first_tied(out, begin, end)) >= 0:
             raise self._tied(left.batch, row)
         batch = left.batch.slice(begin, end - begin)
         ordinals = left.ordinals.slice(begin, end - begin)
-        stores = self._stores or []
-        columns = [store.take(out, begin, end) for store in stores]
-        if self._stores is None:
+        columns = self._values.take(out, begin, end)
+        if columns is None:
             columns = [
                 pa.nulls(end - begin, self._right.field(name).type) for name, _ in self.payload
             ]
-        columns = [*(batch[name] for name in self.keep), *columns]
+        own = len(columns) - len(self.payload)
+        columns = [*(batch[name] for name in self.keep), *columns[own:]]
         found = _no_columns(end - begin)
         if columns:
             found = pa.RecordBatch.from_arrays(columns, self.schema.names)
@@ -324,8 +321,7 @@ class AsofJoin(Operator):
             kept = met.true_count
             if kept < len(met):
                 found = found.filter(met) if found.num_columns else _no_columns(kept)
-                numbers = pc.add(pc.indices_nonzero(met).cast(pa.int64()), ordinals.first)
-                ordinals = Ordinals(ordinals.source, ordinals.part, 0, numbers)
+                ordinals = ordinals.filter(met)
         return [Piece(found, ordinals)] if found.num_rows else []
 
     def _tied(self, batch: pa.RecordBatch, row: int) -> SqlError:
@@ -340,127 +336,159 @@ class AsofJoin(Operator):
 
     def _let_go(self) -> None:
         """Forget right rows that no left row can meet any more."""
-        if self.loop == "index" or self._held < HELD + 2 * self._keys.n_slots or not self._stores:
+        rights = self._passing
+        if rights is None:
             return
-        while self._rights and self._rights[0].at == self._rights[0].batch.num_rows:
-            self._rights.popleft()
-        if self._rights and self._held - self._rights[0].base > self._held // 2:
-            return
-        first = self._rights[0].base if self._rights else self._held
-        carried = self._merge.carried()
-        waiting = pa.array(np.arange(first, self._held))
-        rows = pa.concat_arrays([carried, waiting])
-        for store in self._stores:
-            store.keep(rows)
-        for right in self._rights:
-            right.base += len(carried) - first
-        self._held = len(rows)
+        bound = self._bound()
+        if bound is not None:
+            rights.take_until(bound)
+        if self.endless and self._keys.n_keys >= self._many:
+            self._forget_keys()
+        held = self._values.rows
+        if held >= HELD + 2 * self._keys.n_slots and rights.ahead() <= held // 2:
+            self._values.keep(rights.carried(held))
 
-    # ------------------------------------------------------------ the index
-
-    def _indexed(self) -> AsofIndex:
-        slots = pa.array([], pa.int32())
-        times = pa.array([], pa.int64())
-        if self._index_rows:
-            slots = pa.concat_arrays([of_rows.array() for of_rows, _ in self._index_rows])
-            times = pa.concat_arrays([array for _, array in self._index_rows])
-        self._index_rows = []
-        who = f"ASOF JOIN: right time '{self.on[1]}'"
-        index = AsofIndex(
-            Slots.of(slots, max(1, self._keys.n_slots)), column(times, "timestamp", who)
-        )
-        if not index.ordered:
-            msg = (
-                f"right side of an ASOF JOIN: the rows must come in the order {self.needs(1)}; "
-                "correct order_by, or leave it out and they are sorted"
-            )
-            raise OrderError(msg)
-        return index
-
-    def _looked_up(self, left: _Waiting) -> list[Piece]:
-        assert self._index is not None
-        out = self._index.match(left.slots, left.times, self.direction, self._tolerance, self.ties)
-        return self._put_out(left, out, 0, left.batch.num_rows)
+    def _bound(self) -> int | None:
+        """No left row before this time will be matched."""
+        first = self._first_left() if self.loop == "time" else None
+        return self._sides[0].time if first is None else first
 
     # ------------------------------------------------------------ state
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
-        raise NotStreamableError("an ASOF JOIN cannot be checkpointed yet")
+        if not self.endless:
+            msg = "an ASOF JOIN over sides that end cannot be checkpointed; make it endless=True"
+            raise NotStreamableError(msg)
+        lefts = self._held_lefts()
+        changed = self._keys.changed().array()
+        rights = self._held_rights(changed)
+        return self._state.changes(self._keys, changed, rights, lefts, self._places())
+
+    def _places(self) -> Places:
+        left, right = self._sides
+        return Places(
+            left.mark, right.mark, left.time, right.time, left.rows, right.rows, self._now
+        )
+
+    def _held_lefts(self) -> Held:
+        """The left rows that wait, by key; NULL is a key of its own here."""
+        slots = [pa.array([], pa.int32())]
+        for left in self._lefts:
+            columns = [left.batch[one].slice(left.at) for one, _ in self.by]
+            slots.append(self._keys.intern(columns, left.batch.num_rows - left.at).array())
+        of_slots = Slots.of(pa.concat_arrays(slots), self._keys.n_slots)
+        return self._state.held_lefts(self._lefts, of_slots)
+
+    def _held_rights(self, chosen: pa.Int32Array | None = None) -> Held:
+        """The right rows that are held, by key: all, or those of some keys."""
+        assert self._passing is not None
+        slots, rows = self._passing.held()
+        if chosen is not None:
+            among = pc.is_in(slots, chosen)
+            slots, rows = slots.filter(among), rows.filter(among)
+        columns = self._values.take(rows.buffers()[1], 0, len(rows)) if len(rows) else None
+        found = self._state.rights.rows(columns) if columns else self._state.rights.nothing
+        timed = found.column(0).is_valid()
+        return Held(slots.filter(timed), found.filter(timed)).by_key()
+
+    def _hold(self, lefts: Held, rights: Held) -> None:
+        """Have these rows and no others."""
+        self._begin(self._keys)
+        in_time = rights.take(pc.sort_indices(rights.rows.column(0)))
+        rows, ns = in_time.rows, in_time.rows.column(0)
+        own = rows.num_columns - len(self.payload)
+        columns = [
+            of_type(array, self._right.field(name).type)
+            for array, (name, _) in zip(rows.columns[own:], self.payload, strict=True)
+        ]
+        ranks = rows.column(1) if self.ties_by is not None else None
+        if len(ns):
+            of_slots = Slots.of(in_time.slots, self._keys.n_slots)
+            self._add(of_slots, ns, cells(ns), ranks, columns)
+        self._lefts.clear()
+        for batch, ordinals, numbers, arrived in self._state.waiting_lefts(lefts):
+            left_slots = key_slots(self._keys, batch, [one for one, _ in self.by])
+            times = cells(converted(batch[self.on[0]], "timestamp", "ASOF JOIN"))
+            self._lefts.append(Waiting(batch, ordinals, left_slots, times, numbers, arrived))
+        self._let_go()
+
+    def load(self, key_groups: Collection[int], reader: Reader) -> None:
+        """Take the state of some key groups, from batches of CHANGES.
+
+        The times that both sides had come to are kept with the key group of the empty key; a
+        worker without it learns them from `advance`.
+
+        Raises:
+            StateError: the state is foreign or damaged; nothing of it was taken.
+        """
+        wanted = pa.array(sorted(key_groups), pa.uint16())
+        batches = [batch.filter(pc.is_in(batch["key_group"], wanted)) for batch in reader()]
+        changes = pa.Table.from_batches(batches, CHANGES)
+        lefts, rights = self._held_lefts(), self._held_rights()
+        more_rights, more_lefts, places = self._state.read(changes, self._keys)
+        self._state.own(key_groups)
+        if places is not None:
+            self._take_places(places)
+        self._hold(
+            lefts.without(more_lefts.slots).followed_by(more_lefts),
+            rights.without(more_rights.slots).followed_by(more_rights),
+        )
+        self._keys.added()
+
+    def _take_places(self, places: Places) -> None:
+        left, right = self._sides
+        for side, mark, time, rows in (
+            (left, places.left_mark, places.left_time, places.left_rows),
+            (right, places.right_mark, places.right_time, places.right_rows),
+        ):
+            if mark is not None:
+                side.advance(mark)
+            if time is not None:
+                side.goes_on_from(time)
+            side.rows = max(side.rows, rows)
+        self._reached()
+        self._now = places.now if self._now is None else self._now
+
+    def drop(self, key_groups: Collection[int]) -> None:  # noqa: D102
+        lefts, rights = self._held_lefts(), self._held_rights()
+        live = self._keys.live()
+        wanted = pa.array(sorted(key_groups), pa.uint16())
+        gone = live.filter(pc.is_in(self._keys.groups_of(live), wanted))
+        self._state.disown(key_groups)
+        self._keys.drop(gone)
+        self._hold(lefts.without(gone.array()), rights.without(gone.array()))
+
+    def _forget_keys(self) -> None:
+        """Let go of the keys that have no rows any more; `changes` tells that they are gone."""
+        assert self._passing is not None
+        if (bound := self._bound()) is not None:
+            self._passing.expire(bound)
+        lefts, rights = self._held_lefts(), self._held_rights()
+        live = pc.unique(pa.concat_arrays([rights.slots, lefts.slots]))
+        changed = self._keys.changed().array()
+        known = pc.is_in(changed, live)
+        self._state.forget(self._keys, changed.filter(pc.invert(known)))
+        self._keys.touch(Slots.of(changed.filter(known), self._keys.n_slots))
+        if 2 * len(live) < self._keys.n_slots:
+            self._keys = self._keys.compacted(Slots.of(live, self._keys.n_slots))
+            slots = pc.index_in(rights.slots, live)
+            self._hold(lefts, Held(slots, rights.rows))
+        self._many = max(MANY_KEYS, 2 * self._keys.n_keys)
 
     def bytes_held(self) -> int:  # noqa: D102
-        stores = sum(store.bytes_held for store in self._stores or ())
-        waiting = sum(w.batch.nbytes for w in (*self._lefts, *self._rights))
-        return int(stores + waiting + self._keys.bytes_held + self._merge.bytes_held)
+        waiting = sum(left.batch.nbytes for left in self._lefts)
+        return int(
+            self._values.bytes_held + waiting + self._keys.bytes_held + self._rights.bytes_held
+        )
 
 
-def key_slots(keys: Keys, batch: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Slots:
-    """The key of each row, -1 where a part of it is NULL or NaN."""
-    columns = [batch[name] for name in names]
-    slots = keys.intern(columns, batch.num_rows)
-    nothing = None
-    for array in columns:
-        missing = _missing(array)
-        if missing is not None:
-            nothing = missing if nothing is None else pc.or_(nothing, missing)
-    if nothing is None:
-        return slots
-    none = pa.scalar(-1, pa.int32())
-    return Slots.of(pc.if_else(nothing, none, slots.array()), slots.top)
-
-
-def _missing(array: pa.Array) -> pa.Array | None:
-    """Where a key column is NULL or NaN; None if nowhere."""
-    if pa.types.is_dictionary(array.type):
-        values = _missing(array.dictionary)
-        missing = array.indices.is_null()
-        if values is not None:
-            missing = pc.or_(missing, values.take(array.indices).fill_null(True))
-    elif array.null_count or pa.types.is_floating(array.type):
-        missing = array.is_null(nan_is_null=True)
-    else:
-        return None
-    return missing if missing.true_count else None
-
-
-def keys_compare(left: pa.DataType, right: pa.DataType) -> bool:
-    """Whether keys of two types may be equal: by value, but a number is never a text.
-
-    Decimals must have one scale, as keys are compared by their digits.
-    """
-
-    def kind(of: pa.DataType) -> str:
-        if pa.types.is_dictionary(of):
-            return kind(of.value_type)
-        if of in (pa.string(), pa.large_string(), pa.string_view()):
-            return "text"
-        kinds = ("integer", "floating", "decimal", "boolean", "date", "time", "timestamp")
-        found = next((name for name in kinds if getattr(pa.types, f"is_{name}")(of)), "binary")
-        return f"{found} {of.scale}" if found == "decimal" else found
-
-    return pa.types.is_null(left) or pa.types.is_null(right) or kind(left) == kind(right)
-
-
-def times_compare(left: pa.DataType, right: pa.DataType) -> bool:
-    """Whether times compare: both with a zone, both without, or both integers."""
-    return is_timed(left) == is_timed(right) and (
-        (getattr(left, "tz", None) is None) == (getattr(right, "tz", None) is None)
-    )
-
-
-def is_timed(kind: pa.DataType) -> bool:
-    """Whether a type is a timestamp or a date."""
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-
-def _nothing(base: int) -> _Waiting:
-    times = column(pa.array([], pa.int64()), "timestamp", "")
-    return _Waiting(_no_columns(0), Ordinals(), Slots.of(pa.array([], pa.int32()), 1), times, base)
+def _must_rank(field: pa.Field) -> None:
+    kind = field.type
+    tests = ("integer", "floating", "timestamp", "date")
+    if not any(getattr(pa.types, f"is_{test}")(kind) for test in tests):
+        msg = f"ASOF JOIN: TIES BY '{field.name}' takes numbers and times, was {kind}; cast it"
+        raise ArgumentTypeError(msg)
 
 
 def _no_columns(rows: int) -> pa.RecordBatch:
     return pa.record_batch({"_": pa.nulls(rows)}).select([])
-
-
-def _plain_time(array: pa.Array) -> pa.DataType:
-    kind = array.type
-    return kind if pa.types.is_integer(kind) else pa.timestamp("ns", getattr(kind, "tz", None))

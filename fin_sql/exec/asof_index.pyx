@@ -88,3 +88,8 @@ cdef class AsofIndex:
                     row = meet(right_times, &ranges[slot], times.values[i].i, way, tie, tolerance)
                 out[i] = rows[row] if row >= 0 else row
         return found
+
+    @property
+    def bytes_held(self):
+        """Bytes of the rows and of the places of the keys."""
+        return self._times.size + self._rows.size + self._ranges.size

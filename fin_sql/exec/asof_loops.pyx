@@ -1,26 +1,16 @@
-"""The loops of an ASOF join, and the right rows that they point into."""
+"""The loops of an ASOF join whose left rows meet the last right row before them."""
 
 import pyarrow as pa
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp
 
 from fin_sql.abi cimport cell
 from fin_sql.columns cimport Column, Slots
-from fin_sql.exec._meet cimport absent
+from fin_sql.exec._meet cimport LAST, NO_TIES, NOTHING, TIED, absent, replaces
+from fin_sql.exec.asof_index import TIES
 from fin_sql.exec.keys cimport Keys, Known
-
-cdef enum:
-    NOTHING = -1
-    TIED = -2                   # several rows, and ties are an error
-
-cdef enum Tie:
-    LAST = 0
-    FIRST = 1
-    NO_TIES = 2
-
-TIES = ("last", "first", "error")
 
 
 cdef struct Latest:             # the right row that the next left row of a key meets
@@ -109,62 +99,30 @@ cdef inline void merge_run(Latest* latest, bint strict, int32_t slot, const int3
     right_at[0] = j
 
 
-cdef class Merge:
-    """Two cursors over sides that come in one order, and the last right row of each key.
+cdef class Course:
+    """The order of the rows of a side, and how far they have come.
 
     Args:
         keys: of both sides.
-        strict: a right row of the left row's own time does not count.
-        tolerance: the largest distance; negative means any.
-        ties: what is taken of right rows of equal key and time.
-        by_key: the sides come in order of key and time, not of time.
+        by_key: the rows come in order of key and time, not of time.
     """
 
     cdef Keys keys
-    cdef bint strict, by_key
-    cdef int tie
-    cdef int64_t tolerance
-    cdef Latest* latest
-    cdef Py_ssize_t room
-    cdef int32_t left_key, right_key        # of the last rows, by key
-    cdef int64_t left_time, right_time
-    cdef readonly bint left_seen, right_seen
-    cdef readonly Py_ssize_t left_at, right_at
+    cdef bint by_key
+    cdef int32_t key            # of the last row in its place, by key
+    cdef readonly int64_t time  # no row before it may come, by time
+    cdef readonly bint seen
 
-    def __cinit__(self, Keys keys, bint strict, int64_t tolerance, str ties, bint by_key):
-        self.keys, self.strict, self.by_key = keys, strict, by_key
-        self.tolerance, self.tie = tolerance, TIES.index(ties)
-        self.left_key = self.right_key = -1
+    def __cinit__(self, Keys keys, bint by_key=False):
+        self.keys, self.by_key, self.key = keys, by_key, -1
 
-    def __dealloc__(self):
-        free(self.latest)
-
-    cdef int reserve(self) except -1:
-        """Have a place for every key."""
-        cdef Py_ssize_t wanted = max(1024, self.keys.n_slots)
-        cdef Latest* larger
-        if wanted <= self.room:
-            return 0
-        wanted = max(wanted, 2 * self.room)
-        larger = <Latest*> realloc(self.latest, wanted * sizeof(Latest))
-        if larger == NULL:
-            raise MemoryError
-        self.latest = larger
-        while self.room < wanted:
-            self.latest[self.room].row = NOTHING
-            self.latest[self.room].time = 0
-            self.latest[self.room].tied = 0
-            self.room += 1
-        return 0
-
-    def first_misplaced(self, bint right, Slots slots, Column times):
+    def first_misplaced(self, Slots slots, Column times):
         """The first row of a batch that came too late, or -1; else its last place is remembered."""
         cdef Py_ssize_t i, n = slots.n
-        cdef int32_t slot, key = self.right_key if right else self.left_key
-        cdef int64_t t, last = self.right_time if right else self.left_time
-        cdef bint seen = self.right_seen if right else self.left_seen, runs
+        cdef int32_t slot, key = self.key
+        cdef int64_t t, last = self.time
+        cdef bint seen = self.seen, runs
         cdef Py_ssize_t found = -1
-        self.reserve()
         with nogil:
             if not self.by_key and times.valid == NULL and n and in_order(times, seen, last):
                 seen, last, n = True, times.values[n - 1].i, 0
@@ -188,18 +146,77 @@ cdef class Merge:
                     t = times.values[i].i
                 seen, key, last = True, slot, t
         if found < 0:
-            if right:
-                self.right_key, self.right_time, self.right_seen = key, last, seen
-            else:
-                self.left_key, self.left_time, self.left_seen = key, last, seen
+            self.key, self.time, self.seen = key, last, seen
         return found
 
-    def last_time(self, bint right):
-        """The time of the last row in its place."""
-        return self.right_time if right else self.left_time
+    def goes_on_from(self, int64_t t):
+        """Rows before a time come too late from now on."""
+        if not self.seen or self.time < t:
+            self.seen, self.time = True, t
+
+
+def first_time(Column times, Py_ssize_t i):
+    """The time of the first row from i on that has one, or None."""
+    while i < times.n and absent(times, i):
+        i += 1
+    return times.values[i].i if i < times.n else None
+
+
+cdef class Merge:
+    """Two cursors over sides that come in one order, and the last right row of each key.
+
+    Args:
+        keys: of both sides.
+        strict: a right row of the left row's own time does not count.
+        tolerance: the largest distance; negative means any.
+        ties: what is taken of right rows of equal key and time.
+        ranked: a rank decides between right rows of equal key and time, before their order does.
+    """
+
+    cdef Keys keys
+    cdef bint strict, ranked
+    cdef int tie
+    cdef int64_t tolerance
+    cdef Latest* latest
+    cdef int64_t* ranks         # of the latest rows, where they are ranked
+    cdef Py_ssize_t room
+    cdef readonly Py_ssize_t left_at, right_at
+
+    def __cinit__(self, Keys keys, bint strict, int64_t tolerance, str ties, bint ranked=False):
+        self.keys, self.strict, self.ranked = keys, strict, ranked
+        self.tolerance, self.tie = tolerance, TIES.index(ties)
+
+    def __dealloc__(self):
+        free(self.latest)
+        free(self.ranks)
+
+    cdef int reserve(self) except -1:
+        """Have a place for every key."""
+        cdef Py_ssize_t wanted = max(1024, self.keys.n_slots)
+        cdef Latest* larger
+        cdef int64_t* ranks
+        if wanted <= self.room:
+            return 0
+        wanted = max(wanted, 2 * self.room)
+        if self.ranked:
+            ranks = <int64_t*> realloc(self.ranks, wanted * sizeof(int64_t))
+            if ranks == NULL:
+                raise MemoryError
+            self.ranks = ranks
+        larger = <Latest*> realloc(self.latest, wanted * sizeof(Latest))
+        if larger == NULL:
+            raise MemoryError
+        self.latest = larger
+        while self.room < wanted:
+            self.latest[self.room].row = NOTHING
+            self.latest[self.room].time = 0
+            self.latest[self.room].tied = 0
+            self.room += 1
+        return 0
 
     def by_time(self, Slots left, Column left_times, Py_ssize_t i, bint begun, int64_t watermark,
-                Slots right, Column right_times, Py_ssize_t j, int64_t base, bint more, out):
+                Slots right, Column right_times, Column ranks, Py_ssize_t j, int64_t base,
+                bint more, out):
         """Match left rows from i on, taking right rows from j on.
 
         Stops at the end of the left rows, at one that the watermark does not reach, or, where
@@ -207,6 +224,7 @@ cdef class Merge:
 
         Args:
             begun: there is a watermark.
+            ranks: of the right rows; None where they have none.
             base: number of the first of these right rows.
             out: an int64 buffer; the right row of each left row, or -1.
         """
@@ -218,9 +236,10 @@ cdef class Merge:
         cdef int32_t slot
         cdef Latest* latest
         cdef bint plain = left_times.valid == NULL and right_times.valid == NULL
+        plain = plain and ls != NULL and rs != NULL and self.tie == LAST and self.tolerance < 0
         self.reserve()
         with nogil:
-            if plain and ls != NULL and rs != NULL and self.tie == LAST and self.tolerance < 0:
+            if plain and not self.ranked:
                 if self.strict:
                     merge(self.latest, True, ls, left_times.values, n, &i, rs,
                           right_times.values, m, &j, base, found)
@@ -238,8 +257,7 @@ cdef class Merge:
                     break
                 while j < m and (absent(right_times, j)
                                  or reaches(right_times.values[j].i, t, self.strict)):
-                    if not absent(right_times, j):
-                        self.take(rs[j] if rs != NULL else 0, right_times.values[j].i, base + j)
+                    self.take_row(right, right_times, ranks, j, base)
                     j += 1
                 if j == m and more:
                     break
@@ -247,6 +265,23 @@ cdef class Merge:
                 found[i] = self.met(latest, t)
                 i += 1
         self.left_at, self.right_at = i, j
+
+    def take_until(self, Slots right, Column right_times, Column ranks, Py_ssize_t j, int64_t base,
+                   int64_t t):
+        """Take the right rows from j on that a left row of a time may meet; returns their end."""
+        self.reserve()
+        with nogil:
+            while j < right.n and (absent(right_times, j)
+                                   or reaches(right_times.values[j].i, t, self.strict)):
+                self.take_row(right, right_times, ranks, j, base)
+                j += 1
+        return j
+
+    cdef inline void take_row(self, Slots right, Column times, Column ranks, Py_ssize_t j,
+                              int64_t base) noexcept nogil:
+        if not absent(times, j):
+            self.take(right.values[j] if right.values != NULL else 0, times.values[j].i, base + j,
+                      ranks.values[j].i if self.ranked else 0)
 
     def by_keys(self, Slots left, Column left_times, Py_ssize_t i, bint complete,
                 Slots right, Column right_times, Py_ssize_t j, int64_t base, out):
@@ -291,7 +326,7 @@ cdef class Merge:
                                                                 self.strict)):
                         break
                     if order == 0:
-                        self.take(other, right_times.values[j].i, base + j)
+                        self.take(other, right_times.values[j].i, base + j, 0)
                     j += 1
                 if j == m and not complete:
                     break
@@ -299,16 +334,20 @@ cdef class Merge:
                 i += 1
         self.left_at, self.right_at = i, j
 
-    cdef inline void take(self, int32_t slot, int64_t t, int64_t row) noexcept nogil:
+    cdef inline void take(self, int32_t slot, int64_t t, int64_t row, int64_t rank) noexcept nogil:
         cdef Latest* latest
         if slot < 0:
             return
         latest = &self.latest[slot]
-        if self.tie != LAST:
+        if self.tie != LAST or self.ranked:
             if latest.row >= 0 and latest.time == t:
                 latest.tied = 1
-                return
-            latest.tied = 0
+                if not replaces(rank, self.ranks[slot] if self.ranked else 0, self.tie):
+                    return
+            else:
+                latest.tied = 0
+            if self.ranked:
+                self.ranks[slot] = rank
         latest.row = row
         latest.time = t
 
@@ -327,17 +366,49 @@ cdef class Merge:
         cdef Py_ssize_t i, n = 0
         target = pa.allocate_buffer(max(1, self.room) * 8)
         cdef int64_t* out = <int64_t*> <uintptr_t> target.address
-        for i in range(self.room):
-            if self.latest[i].row >= 0:
-                out[n] = self.latest[i].row
-                self.latest[i].row = n
-                n += 1
+        with nogil:
+            for i in range(self.room):
+                if self.latest[i].row >= 0:
+                    out[n] = self.latest[i].row
+                    self.latest[i].row = n
+                    n += 1
         return pa.Array.from_buffers(pa.int64(), n, [None, target])
+
+    def held(self):
+        """The right rows that are still pointed at, a tied one twice.
+
+        Shapes: two int Arrow arrays of equal length: the slots, ascending, and the rows.
+        """
+        cdef Py_ssize_t i, n = 0
+        first = pa.allocate_buffer(max(1, self.room) * 8)
+        second = pa.allocate_buffer(max(1, self.room) * 16)
+        cdef int32_t* slots = <int32_t*> <uintptr_t> first.address
+        cdef int64_t* rows = <int64_t*> <uintptr_t> second.address
+        with nogil:
+            for i in range(self.room):
+                for _ in range(2 if self.tie == NO_TIES and self.latest[i].tied else 1):
+                    if self.latest[i].row >= 0:
+                        slots[n] = <int32_t> i
+                        rows[n] = self.latest[i].row
+                        n += 1
+        return (pa.Array.from_buffers(pa.int32(), n, [None, first]),
+                pa.Array.from_buffers(pa.int64(), n, [None, second]))
+
+    def expire(self, int64_t t):
+        """Let go of right rows that lie beyond the tolerance of left rows from a time on."""
+        cdef Py_ssize_t i
+        if self.tolerance < 0:
+            return
+        with nogil:
+            for i in range(min(self.room, self.keys.n_slots)):
+                if self.latest[i].row >= 0 and self.met(&self.latest[i], t) == NOTHING:
+                    self.latest[i].row = NOTHING
+                    self.keys.known[i].changed = 1
 
     @property
     def bytes_held(self):
         """Bytes of the places."""
-        return self.room * sizeof(Latest)
+        return self.room * (sizeof(Latest) + self.ranked * sizeof(int64_t))
 
 
 def first_tied(out, Py_ssize_t begin, Py_ssize_t end):
@@ -350,150 +421,3 @@ def first_tied(out, Py_ssize_t begin, Py_ssize_t end):
                 at = i
                 break
     return at
-
-
-def is_fixed(kind):
-    """Whether the values of a type are 1, 2, 4, 8 or 16 bytes wide."""
-    if pa.types.is_dictionary(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind):
-        return False
-    try:
-        return kind.bit_width in (8, 16, 32, 64, 128)
-    except ValueError:
-        return False
-
-
-cdef class FixedStore:
-    """Values of one width, one after the other, and which of them are there.
-
-    Args:
-        kind: their Arrow type.
-    """
-
-    cdef object kind
-    cdef Py_ssize_t width, n, room
-    cdef uint8_t* values
-    cdef uint8_t* valid         # a byte each; NULL while none is missing
-
-    def __cinit__(self, kind):
-        self.kind = kind
-        self.width = kind.bit_width // 8
-
-    def __dealloc__(self):
-        free(self.values)
-        free(self.valid)
-
-    def __len__(self):
-        return self.n
-
-    cdef int reserve(self, Py_ssize_t wanted) except -1:
-        cdef uint8_t* larger
-        if wanted <= self.room:
-            return 0
-        wanted = max(wanted, 2 * self.room, 1024)
-        larger = <uint8_t*> realloc(self.values, wanted * self.width)
-        if larger == NULL:
-            raise MemoryError
-        self.values = larger
-        if self.valid != NULL:
-            larger = <uint8_t*> realloc(self.valid, wanted)
-            if larger == NULL:
-                raise MemoryError
-            self.valid = larger
-        self.room = wanted
-        return 0
-
-    def append(self, array):
-        """Take the values of an array."""
-        cdef Py_ssize_t i, n = len(array), offset = array.offset
-        cdef const uint8_t* bits
-        if n == 0:
-            return
-        self.reserve(self.n + n)
-        valid, data = array.buffers()
-        memcpy(self.values + self.n * self.width,
-               (<const uint8_t*> <uintptr_t> data.address) + offset * self.width, n * self.width)
-        if array.null_count and self.valid == NULL:
-            self.valid = <uint8_t*> realloc(NULL, self.room)
-            if self.valid == NULL:
-                raise MemoryError
-            memset(self.valid, 1, self.n)
-        if self.valid != NULL:
-            memset(self.valid + self.n, 1, n)
-            if array.null_count:
-                bits = <const uint8_t*> <uintptr_t> valid.address
-                for i in range(n):
-                    self.valid[self.n + i] = bits[(offset + i) >> 3] >> ((offset + i) & 7) & 1
-        self.n += n
-
-    def take(self, rows, Py_ssize_t begin, Py_ssize_t end):
-        """The values of rows, given as an int64 buffer; a negative row gives NULL."""
-        cdef Py_ssize_t i, n = end - begin, missing = 0
-        cdef const int64_t* at = (<const int64_t*> <uintptr_t> rows.address) + begin
-        data = pa.allocate_buffer(n * self.width)
-        flags = pa.allocate_buffer((n + 7) // 8)
-        cdef uint8_t* out = <uint8_t*> <uintptr_t> data.address
-        cdef uint8_t* bits = <uint8_t*> <uintptr_t> flags.address
-        with nogil:
-            missing = self.mark(at, n, bits)
-            if self.width == 8:
-                gather[int64_t](<const int64_t*> self.values, at, n, <int64_t*> out)
-            elif self.width == 4:
-                gather[int32_t](<const int32_t*> self.values, at, n, <int32_t*> out)
-            else:
-                for i in range(n):
-                    if at[i] >= 0:
-                        memcpy(out + i * self.width, self.values + at[i] * self.width, self.width)
-                    else:
-                        memset(out + i * self.width, 0, self.width)
-        return pa.Array.from_buffers(self.kind, n, [flags if missing else None, data], missing)
-
-    def one(self, int64_t row):
-        """The value of a row, as Python has it."""
-        if self.valid != NULL and not self.valid[row]:
-            return None
-        data = pa.py_buffer((<char*> self.values)[row * self.width:(row + 1) * self.width])
-        return pa.Array.from_buffers(self.kind, 1, [None, data])[0].as_py()
-
-    cdef Py_ssize_t mark(self, const int64_t* at, Py_ssize_t n, uint8_t* bits) noexcept nogil:
-        """Write which rows are there; returns how many are not."""
-        cdef Py_ssize_t i, k, missing = 0
-        cdef uint8_t byte, there
-        for i in range(0, n, 8):
-            byte = 0
-            for k in range(min(8, n - i)):
-                there = at[i + k] >= 0
-                if there and self.valid != NULL:
-                    there = self.valid[at[i + k]]
-                byte |= there << k
-                missing += not there
-            bits[i >> 3] = byte
-        return missing
-
-    def keep(self, rows):
-        """Let go of all values but those of some rows, given as an int64 array, in their order."""
-        cdef Py_ssize_t n = len(rows)
-        kept = self.take(rows.buffers()[1], 0, n)
-        self.n = 0
-        if 4 * n < self.room:
-            free(self.values)
-            free(self.valid)
-            self.values = self.valid = NULL
-            self.room = 0
-        self.append(kept)
-
-    @property
-    def bytes_held(self):
-        """Bytes of the values."""
-        return self.room * (self.width + (self.valid != NULL))
-
-
-ctypedef fused Word:
-    int32_t
-    int64_t
-
-
-cdef inline void gather(const Word* values, const int64_t* at, Py_ssize_t n,
-                        Word* out) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = values[at[i]] if at[i] >= 0 else 0

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from fin_sql.exec.asof import END, AsofJoin
+from fin_sql.exec.asof import AsofJoin
+from fin_sql.exec.operator import END
 from fin_sql.exec.order import Piece
 
 

@@ -36,12 +36,15 @@ cdef class Keys:
     cdef object dictionary                # the last one, and the slots of its values
     cdef object remap                     # -1 where a value was not used yet
     cdef Py_ssize_t unresolved            # how many such there are
+    cdef object dictionary_before, remap_before         # the one before it
+    cdef Py_ssize_t unresolved_before
     cdef int32_t find(self, uint8_t tag, const uint8_t* rest, int64_t n) except -1 nogil
     cdef int32_t add(self, uint8_t tag, const uint8_t* rest, int64_t n,
                      uint64_t hashed) except -1 nogil
     cdef int grow(self) except -1 nogil
     cdef int forget(self, int32_t slot) except -1 nogil
     cdef Slots _intern_dictionary(self, object array)
+    cdef bint known_dictionary(self, object values)
     cdef int _resolve(self, object codes, int32_t* found, Py_ssize_t n_values) except -1
     cdef Slots _intern_rows(self, list arrays, Py_ssize_t n)
     cdef int _compact(self) except -1

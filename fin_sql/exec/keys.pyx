@@ -173,7 +173,7 @@ cdef class Keys:
         codes = array.indices
         if codes.type != pa.int32():
             codes = codes.cast(pa.int32())
-        if self.remap is None or not same_buffers(self.dictionary, array.dictionary):
+        if not self.known_dictionary(array.dictionary):
             self.remap = pa.allocate_buffer(n_values * 4)
             self.dictionary = array.dictionary
             self.unresolved = n_values
@@ -195,6 +195,18 @@ cdef class Keys:
             for i in range(n):
                 out[i] = found[of_codes.values[i]] if of_codes.values[i] < n_values else nothing
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, target]), self.n_slots)
+
+    cdef bint known_dictionary(self, object values):
+        """Make the current dictionary the one of these values, if it was one of the last two."""
+        for _ in range(2):          # two, for the two sides of a join come in turns
+            if self.remap is not None and same_buffers(self.dictionary, values):
+                return True
+            self.dictionary, self.dictionary_before = self.dictionary_before, self.dictionary
+            self.remap, self.remap_before = self.remap_before, self.remap
+            self.unresolved, self.unresolved_before = self.unresolved_before, self.unresolved
+        self.dictionary_before, self.remap_before = self.dictionary, self.remap
+        self.unresolved_before = self.unresolved
+        return False
 
     cdef int _resolve(self, object codes, int32_t* found, Py_ssize_t n_values) except -1:
         """Intern the values that these codes are the first to use."""
@@ -272,7 +284,7 @@ cdef class Keys:
         return Slots.of(pa.Array.from_buffers(pa.int32(), n, [None, slots]), self.n_slots)
 
     def touch(self, Slots slots):
-        """Note that the keys of these rows changed, now."""
+        """Note that the keys of these rows changed, now; a row of slot -1 has none."""
         cdef Py_ssize_t i
         cdef Known* known = self.known
         self.tick += 1
@@ -283,8 +295,9 @@ cdef class Keys:
             return
         with nogil:
             for i in range(slots.n):
-                known[slots.values[i]].changed = 1
-                known[slots.values[i]].tick = tick
+                if slots.values[i] >= 0:
+                    known[slots.values[i]].changed = 1
+                    known[slots.values[i]].tick = tick
 
     def changed(self):
         """The slots of the keys that changed since the last call, which forgets them."""
@@ -371,7 +384,7 @@ cdef class Keys:
     def drop(self, Slots slots):
         """Forget some keys; their slots are used again."""
         cdef Py_ssize_t i
-        self.remap = self.dictionary = None
+        self.remap = self.dictionary = self.remap_before = self.dictionary_before = None
         for i in range(slots.n):
             self.forget(slots.values[i] if slots.values != NULL else 0)
         if self.arena_garbage > 4096 and 2 * self.arena_garbage > self.arena_used:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fin_sql.exec.order import Order, Piece
 
@@ -21,6 +22,7 @@ CHANGES = pa.schema(
     ]
 )
 
+END = 2**63 - 1  # the watermark of an input that gives no more rows
 Reader = Callable[[], Iterable[pa.RecordBatch]]
 
 
@@ -40,6 +42,7 @@ class Operator(ABC):
 
     id: int = 0
     inputs: tuple[str, ...] = ("rows",)
+    _marks: Mapping[int, int] = {}
 
     def needs(self, input: int = 0) -> Order:
         """The order that the rows of an input must come in."""
@@ -61,14 +64,19 @@ class Operator(ABC):
 
     def advance(self, input: int, watermark_ns: int) -> list[Piece]:
         """Note that every row of an input with event time <= watermark has been given."""
+        mark = max(watermark_ns, self._marks.get(input, watermark_ns))
+        self._marks = {**self._marks, input: mark}
         return []
 
     def watermark(self) -> int | None:
-        """Every output row with this event time or an earlier one has been given.
+        """Every output row with event time <= this has been given; None where that is unknown.
 
-        None: the least of the watermarks that were given to the inputs.
+        As it stands, the least watermark of the inputs: right for an operator that holds no row
+        back.
         """
-        return None
+        marks = [self._marks.get(input) for input in range(len(self.inputs))]
+        known = [mark for mark in marks if mark is not None]
+        return min(known) if len(known) == len(marks) else None
 
     def clock(self, now_ns: int) -> list[Piece]:
         """Note the time of day, for operators that wait for some of it."""
@@ -103,6 +111,13 @@ class Operator(ABC):
 
     def close(self) -> None:  # noqa: B027  stateless
         """Free everything."""
+
+
+def last_states(changes: pa.Table) -> pa.Table:
+    """The last state of each part and key, without those that are gone."""
+    rows = changes.append_column("row", pa.array(range(len(changes)), pa.int64()))
+    last = rows.group_by(["part", "key"]).aggregate([("row", "max")])["row_max"]
+    return changes.take(last).filter(pc.field("state").is_valid())
 
 
 def empty() -> pa.RecordBatch:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fin_sql.errors import ArgumentTypeError
 
@@ -55,6 +56,13 @@ class Ordinals:
         if self.rows is not None:
             return Ordinals(self.source, self.part, self.first, self.rows.slice(begin, length))
         return Ordinals(self.source, self.part, self.first + begin)
+
+    def filter(self, mask: pa.BooleanArray) -> Ordinals:
+        """The ordinals of the rows where a mask is true."""
+        if self.rows is not None:
+            return Ordinals(self.source, self.part, 0, self.rows.filter(mask))
+        rows = pc.add(pc.indices_nonzero(mask).cast(pa.int64()), self.first)
+        return Ordinals(self.source, self.part, 0, rows)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fin_sql.exec.calls import Call, Computed
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.last import LastPlaces, last_peers
 from fin_sql.exec.lookahead import rows_ahead, run_whole
-from fin_sql.exec.operator import CHANGES, Operator, Reader, semantic_id
+from fin_sql.exec.operator import CHANGES, Operator, Reader, last_states, semantic_id
 from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
@@ -93,6 +93,7 @@ class KernelWindow(Operator):
         self._seconds = dict.fromkeys(self._computed, 0.0)  # that each took for the last batch
         self._states = {part: States(c.bound) for part, c in self._computed.items()}
         self._gone: list[pa.RecordBatch] = []
+        self._marks = {}
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -245,9 +246,7 @@ class KernelWindow(Operator):
 
     def _take(self, changes: pa.Table) -> None:
         """Put the last state of each key in its place; all of them are examined first."""
-        rows = changes.append_column("row", pa.array(np.arange(len(changes))))
-        last = rows.group_by(["part", "key"]).aggregate([("row", "max")])["row_max"]
-        changes = changes.take(last).filter(pc.field("state").is_valid())
+        changes = last_states(changes)
         known = self._all_states()
         by_part = {
             part: changes.filter(pc.field("part") == pa.scalar(part, pa.uint64())).combine_chunks()
@@ -291,7 +290,7 @@ class KernelWindow(Operator):
     def advance(self, input: int, watermark_ns: int) -> list[Piece]:  # noqa: D102
         if self._ttl_ns and self.order_by:
             self.expire(watermark_ns - self._ttl_ns)
-        return []
+        return super().advance(input, watermark_ns)
 
     def _forget(self, slots: Slots) -> None:
         self._clear(slots)

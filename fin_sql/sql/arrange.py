@@ -126,10 +126,11 @@ def join_plan(node: AsofJoin, layouts: Any) -> JoinPlan:
     columns = (node.on[1], node.ties_by) if node.ties_by else (node.on[1],)
     right = lie(node.right, right_keys, columns, layouts)
     left = lie(node.left, left_keys, (node.on[0],), layouts)
-    merges = node.direction in (">=", ">")
+    backward = node.direction in (">=", ">")
+    merges = backward or node.tolerance_ns is not None
     if merges and left.verdict is Verdict.TIME and right.verdict is Verdict.TIME:
         return JoinPlan("time", left, right)
-    if merges and node.by and left.verdict is Verdict.KEY and right.verdict is Verdict.KEY:
+    if backward and node.by and left.verdict is Verdict.KEY and right.verdict is Verdict.KEY:
         return JoinPlan("key", left, right)
     if left.known == "sorted":  # the index takes left rows as they come
         left = Lie(left.verdict, "any", left.total)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from fin_sql.exec.asof import is_timed, keys_compare, times_compare
+from fin_sql.exec.asof_keys import is_timed, keys_compare, times_compare
 from fin_sql.sql.names import Written
 from fin_sql.sql.parse import conjuncts
 from fin_sql.sql.plan import AsofJoin, Filter, Node, Output, Project

@@ -51,7 +51,8 @@ def lookup_of(flow: Flow, node: Relational) -> Stage | None:
         numbers = pa.array(np.arange(batch.num_rows))
         rows = pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=schema)
         with evaluator.tables({first: ds.dataset(rows), **held}):
-            found = [b.to_pyarrow() for b in started(evaluator.sql(node.sql, params))]
+            rows = started(evaluator.sql(node.sql, params), flow.cancel)
+            found = [b.to_pyarrow() for b in rows]
         found = [b for b in found if b.num_rows]
         if not found:
             return None

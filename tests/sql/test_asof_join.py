@@ -168,6 +168,10 @@ def test_loops_are_chosen_by_how_the_rows_lie(tmp_path):
     left, right = (t.filter(t["k"].is_valid().combine_chunks()) for t in (left, right))
     query = "SELECT r.b FROM l ASOF JOIN r MATCH_CONDITION (l.ts >= r.ts) ON l.k = r.k"
     assert "loop time" in session(left, right).sql(query).explain()
+    for condition in ("l.ts <= r.ts", "NEAREST(l.ts, r.ts)"):
+        for within, loop in (("TOLERANCE INTERVAL '3 nanoseconds'", "time"), ("", "index")):
+            text = f"SELECT r.b FROM l ASOF JOIN r MATCH_CONDITION ({condition}) ON l.k = r.k "
+            assert f"loop {loop}" in session(left, right).sql(text + within).explain()
     keyed = [
         t.sort_by([("k", "ascending"), (f"{n}_row", "ascending")])
         for t, n in ((left, "a"), (right, "b"))
