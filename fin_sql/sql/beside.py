@@ -75,7 +75,7 @@ def _own_order(sql: str) -> str:
 
 def _computed(run: Run, sql: str, schema: pa.Schema, data: Once) -> pa.Table:
     with run.evaluator.tables({"__in": data}), run.evaluator.one_partition():
-        rows = started(run.evaluator.sql(sql, params_in(sql, run.params)))
+        rows = started(run.evaluator.sql(sql, params_in(sql, run.params)), run.cancel)
     found = []
     for part in own_errors(rows, [data]):
         columns = part.to_pyarrow().columns
