@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from fin_sql.exec.asof_keys import is_timed, keys_compare, times_compare
+from fin_sql.exec.time_windows import DAY_NS
 from fin_sql.sql.names import Written
 from fin_sql.sql.parse import conjuncts
 from fin_sql.sql.plan import AsofJoin, Filter, Node, Output, Project
@@ -99,8 +100,19 @@ def bind_asof(binder: Binder, asof: Asof, left: Relation, right: Relation) -> Re
         ties_by,
         tuple(right.node.schema.names),
         tuple(left.node.schema.names),
+        _wait(binder, asof),
     )
     return Relation(node, (*left.columns, *right.columns), merged, frozenset(hidden))
+
+
+def _wait(binder: Binder, asof: Asof) -> Literal["wait", "now"] | int:
+    """What a left row of an endless table waits for; at most so many ns by the clock."""
+    if isinstance(asof.wait, str):
+        return asof.wait
+    months, days, ns = binder.interval(asof.wait)
+    if months or min(days, ns) < 0:
+        binder.text.fail("WAIT AT MOST takes an interval of days or less", *asof.wait)
+    return days * DAY_NS + ns
 
 
 def _side(written: Written, left: Relation, right: Relation) -> str:

@@ -43,7 +43,7 @@ from fin_sql.sql.plan import (
 from fin_sql.sql.text import mentioned
 from fin_sql.states import Cancel
 from fin_sql.stream.intake import joined
-from fin_sql.stream.stages import Each, Merged, Operated, Rows, Sorted, Stage, Windowed
+from fin_sql.stream.stages import Each, Merged, Operated, Rows, Stage, Windowed
 
 NOT_REPEATED = {"now", "random", "uuid", "current_timestamp", "current_date", "current_time"}
 
@@ -203,14 +203,7 @@ class Flow:
         if left.retracts:
             self._refuse_upsert("ASOF JOIN")
         self._by_time("ASOF JOIN", node.on[0], node.left)
-        forward = node.direction in ("<=", "<", "nearest")
         bounded = not endless(node.right)
-        if forward and node.tolerance_ns is None and not bounded:
-            msg = (
-                "ASOF JOIN of endless tables: <=, < and NEAREST need a TOLERANCE, or a row would "
-                "wait for ever"
-            )
-            raise NotStreamableError(msg)
         operator = AsofOperator(
             node.left.schema,
             node.right.schema,
@@ -220,6 +213,9 @@ class Flow:
             tolerance_ns=node.tolerance_ns,
             how=node.how,
             ties=node.ties,
+            ties_by=None if bounded else node.ties_by,
+            wait="wait" if bounded else node.wait,
+            endless=not bounded,
             payload=[(name, name) for name in node.payload],
             keep=node.keep,
             loop="index" if bounded else "time",
@@ -235,20 +231,15 @@ class Flow:
                 operator.process(1, Piece(batch))
             stage.advance(1, END)
         else:
-            self._right_side(node, stage, columns)
+            self._right_side(node, stage)
         return Built(stage)
 
-    def _right_side(self, node: AsofJoin, stage: Stage, columns: Sequence[str]) -> None:
+    def _right_side(self, node: AsofJoin, stage: Stage) -> None:
         right = self.build(node.right)
         if right.retracts:
             self._refuse_upsert("ASOF JOIN")
         self._by_time("ASOF JOIN", node.on[1], node.right)
-        below = right.stage
-        if len(columns) > 1:
-            below = Sorted(columns, lambda batches: joined(batches, batches[0].schema))
-            right.stage.feeds(below)
-            self.stages.append(below)
-        below.feeds(stage, 1)
+        right.stage.feeds(stage, 1)
 
     def _by_time(self, what: str, column: str, rows: Node) -> None:
         """Check that something goes by the event time of its rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -145,6 +145,7 @@ class AsofJoin:
         ties_by: a right column that orders rows of equal time.
         payload: right columns that are put out.
         keep: left columns that are put out.
+        wait: of endless inputs: "wait", "now", or at most so many ns.
     """
 
     left: Node
@@ -158,6 +159,7 @@ class AsofJoin:
     ties_by: str | None
     payload: tuple[str, ...]
     keep: tuple[str, ...]
+    wait: Literal["wait", "now"] | int = "wait"
 
     @property
     def schema(self) -> pa.Schema:
@@ -179,7 +181,8 @@ class AsofJoin:
         keys = "".join(f", {one} = {other}" for one, other in self.by)
         within = "" if self.tolerance_ns is None else f", tolerance {self.tolerance_ns} ns"
         by = f" by {self.ties_by}" if self.ties_by else ""
-        return f"AsofJoin {self.how}: {match}{keys}{within}, ties {self.ties}{by}"
+        wait = {"wait": "", "now": ", now"}.get(str(self.wait), f", wait at most {self.wait} ns")
+        return f"AsofJoin {self.how}: {match}{keys}{within}, ties {self.ties}{by}{wait}"
 
 
 @dataclass(frozen=True)

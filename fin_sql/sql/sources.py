@@ -148,7 +148,11 @@ def _clauses(text: Text, asof: Asof, at: int, end: int) -> tuple[Asof, int]:
                 found["ties_by"] = (at + 1, stop)
                 at = stop
         elif word == "wait" and tokens[at].says("at") and tokens[at + 1].says("most"):
-            at = _expression(text, at + 2, end)
+            stop = _expression(text, at + 2, end)
+            found["wait"] = (at + 2, stop)
+            at = stop
+        elif word == "now":
+            found["wait"] = "now"
         asof = replace(asof, **found)
     if asof.on and asof.using:
         text.fail("ON and USING exclude each other", begin, at)

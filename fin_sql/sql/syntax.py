@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 Span = tuple[int, int]  # tokens from the first to before the second
 
@@ -69,6 +70,7 @@ class Asof:
     tolerance: Span | None = None
     ties: str = "last"
     ties_by: Span | None = None
+    wait: Span | Literal["wait", "now"] = "wait"  # a span: at most so long
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,10 @@ class Pipeline:
 
     def step(self) -> bool:
         """Take what is there and run it through; returns whether there was anything."""
+        now = self.clock.now_ns()
+        for query in list(self.queries.values()):
+            if query.state == "running":
+                self._guarded(query, partial(_clock, query.stages, now))
         busy = False
         for feed, takers in list(self._feeds):
             if self._ahead(feed):
@@ -289,10 +293,6 @@ class Pipeline:
             busy = True
             for query, rows in list(takers):
                 self._guarded(query, partial(_release, rows, released))
-        now = self.clock.now_ns()
-        for query in list(self.queries.values()):
-            if query.state == "running":
-                self._guarded(query, partial(_clock, query.stages, now))
         return busy
 
     def _ahead(self, feed: Feed) -> bool:

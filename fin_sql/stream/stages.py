@@ -203,37 +203,6 @@ class Windowed(Operated):
         return held + int(sum(batch.nbytes for batch in self._held))
 
 
-class Sorted(Stage):
-    """The rows of equal event time in the order of further columns."""
-
-    def __init__(
-        self,
-        columns: Sequence[str],
-        join: Callable[[list[pa.RecordBatch]], pa.RecordBatch],
-    ) -> None:
-        super().__init__()
-        self._order = [(name, "ascending") for name in columns]
-        self._join = join
-        self._held: list[pa.RecordBatch] = []
-
-    def rows(self, input: int, batch: pa.RecordBatch) -> None:
-        """Hold rows until their time is complete."""
-        self._held.append(batch)
-
-    def advance(self, input: int, watermark: int) -> None:
-        """Hand on what is complete."""
-        held, self._held = self._held, []
-        if held:
-            batch = self._join(held)
-            self.give(batch.take(pc.sort_indices(batch, self._order)))
-        self.reach(watermark)
-
-    @property
-    def bytes_held(self) -> int:
-        """Bytes of the rows that wait."""
-        return sum(batch.nbytes for batch in self._held)
-
-
 class Merged(Stage):
     """UNION ALL: the rows of several inputs in the order of event time, then of the inputs."""
 
