@@ -27,9 +27,13 @@ ROOMS = {
     "kernel": (["fin_sql.kernel"], ["errors", "spec", "registry", "abi", "exec"]),
     "asof": (["fin_sql.asof", "fin_sql.asof_joiner"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
+    "plot": (
+        [f"fin_sql.{name}" for name in ("plot", "drawing", "charts", "axes", "thin")],
+        ["errors"],
+    ),
     "context": (
         ["fin_sql.connection", "fin_sql.context", "fin_sql.query"],
-        ["errors", "abi", "exec", "catalog", "sql", "session"],
+        ["errors", "abi", "exec", "catalog", "sql", "session", "plot"],
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec"]),
@@ -42,7 +46,10 @@ ROOMS = {
     "pages": (["fin_sql.pages"], ["spec", "catalogue", "context", "docs", "testing"]),
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],
-        ["errors", "registry", "catalogue", "docs", "sql", "session", "context", "testing"],
+        [
+            "errors", "registry", "catalogue", "docs", "sql", "session", "plot", "context",
+            "testing",
+        ],  # fmt: skip
     ),
     "front": (["fin_sql"], ["errors", "asof", "kernel", "session", "context", "catalogue"]),
 }
@@ -51,7 +58,11 @@ ROOMS = {
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
-    "numpy": ["fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing"],
+    "altair": ["fin_sql.charts"],
+    "numpy": [
+        "fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing", "fin_sql.axes", "fin_sql.drawing",
+        "fin_sql.thin",
+    ],  # fmt: skip
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],
@@ -66,6 +77,7 @@ OUTSIDE = {
     "pygments": ["fin_sql.cli.colours"],
     "rich": ["fin_sql.cli"],
     "typer": ["fin_sql.cli"],
+    "vl_convert": ["fin_sql.plot"],
 }
 HEADERS = {"libc", "cython", "cpython"}
 NOT_BY_IMPORT = (
