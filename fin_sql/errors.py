@@ -85,6 +85,16 @@ class StateCorruptError(StateError):
     """State whose bytes are damaged or were never state of fin_sql."""
 
 
+class MissingPackageError(FinSqlError, ImportError):
+    """Something needs a package that is not installed; the message names the extra that has it."""
+
+    sqlstate = "0A000"
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        msg = f"{what} needs the package '{package}': pip install 'fin-sql[{extra}]'"
+        super().__init__(msg)
+
+
 class CancelledError(FinSqlError):
     """The statement was cancelled by its user."""
 

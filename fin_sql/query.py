@@ -316,6 +316,34 @@ class Query:
             return None
         return plan or read_saved(self._text, self._statement.params, self._context)
 
+    def plot(
+        self,
+        kind: str | None = None,
+        x: str | None = None,
+        y: str | Sequence[str] | None = None,
+        by: str | Sequence[str] | None = None,
+        title: str | None = None,
+        **look: Any,
+    ) -> Any:
+        """The rows as an Altair chart, which a notebook shows by itself.
+
+        Args:
+            kind: line, candles, markouts, scatter, bar or hist; by the columns if not given.
+            x: the column of the horizontal axis.
+            y: the columns of the vertical one; one text may hold several with commas.
+            by: the columns whose texts tell lines apart.
+            title: above the chart.
+            look: `width` and `height` in pixels; `still=True` for a picture.
+
+        Raises:
+            SqlError: the rows cannot be drawn like that; the message says what is needed.
+            UnknownNameError: a column or a kind that does not exist.
+            MissingPackageError: the extra `plot` is not installed.
+        """
+        from fin_sql.plot import plot
+
+        return plot(self.to_arrow(), kind, x=x, y=y, by=by, title=title, **look)
+
     def show(self, rows: int = 20) -> None:
         """Print the first rows as a table."""
         print(self._shown(rows))

@@ -29,9 +29,18 @@ ROOMS = {
     "asof": (["fin_sql.asof", "fin_sql.asof_joiner"], ["errors", "abi", "exec"]),
     "session": (["fin_sql.session"], ["errors", "registry", "abi", "kernel", "udfs"]),
     "home": (["fin_sql.home", "fin_sql.kept"], ["errors", "catalog"]),
+    "plot": (
+        [f"fin_sql.{name}" for name in ("plot", "drawing", "charts", "axes", "thin")],
+        ["errors"],
+    ),
     "context": (
+<<<<<<< HEAD
         [f"fin_sql.{name}" for name in ("connection", "context", "query", "saving", "streams")],
         ["errors", "abi", "exec", "stream", "catalog", "sql", "session", "home"],
+=======
+        ["fin_sql.connection", "fin_sql.context", "fin_sql.query", "fin_sql.saving"],
+        ["errors", "abi", "exec", "catalog", "sql", "session", "home", "plot"],
+>>>>>>> main
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec"]),
@@ -52,9 +61,10 @@ ROOMS = {
             "catalog",
             "sql",
             "session",
+            "plot",
             "context",
             "testing",
-        ],
+        ],  # fmt: skip
     ),
     "front": (["fin_sql"], ["errors", "asof", "kernel", "session", "context", "catalogue"]),
 }
@@ -63,6 +73,7 @@ ROOMS = {
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
+<<<<<<< HEAD
     "numpy": [
         "fin_sql.exec",
         "fin_sql.stream",
@@ -70,6 +81,17 @@ OUTSIDE = {
         "fin_sql.sql",
         "fin_sql.testing",
     ],
+=======
+    "altair": ["fin_sql.charts"],
+    "numpy": [
+        "fin_sql.exec",
+        "fin_sql.sql.lower",
+        "fin_sql.testing",
+        "fin_sql.axes",
+        "fin_sql.drawing",
+        "fin_sql.thin",
+    ],  # fmt: skip
+>>>>>>> main
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],
@@ -84,6 +106,7 @@ OUTSIDE = {
     "pygments": ["fin_sql.cli.colours"],
     "rich": ["fin_sql.cli"],
     "typer": ["fin_sql.cli"],
+    "vl_convert": ["fin_sql.plot"],
 }
 HEADERS = {"libc", "cython", "cpython"}
 NOT_BY_IMPORT = (

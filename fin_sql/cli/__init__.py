@@ -9,6 +9,7 @@ import typer
 
 from fin_sql.cli.demo import demo
 from fin_sql.cli.functions import functions
+from fin_sql.cli.plot import plot
 from fin_sql.cli.shell import shell
 from fin_sql.cli.sql import sql
 from fin_sql.errors import FinSqlError
@@ -24,6 +25,8 @@ app = typer.Typer(
 
     fin-sql shell                the same at a prompt, with history and completion
 
+    fin-sql plot Q.sql -o Q.html a query as a chart: HTML, PNG or SVG
+
     fin-sql functions            every function, by family
 
     fin-sql functions ewma       its arguments, ranges, example and source
@@ -37,6 +40,7 @@ app.command()(demo)
 app.command()(functions)
 app.command()(sql)
 app.command()(shell)
+app.command()(plot)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,8 +17,8 @@ QUERIES = {
     "DataFusion's": LONG,
     "below a kernel": f"SELECT ewma(n, 0.1) OVER (ORDER BY n) AS e FROM ({LONG}) q",
     "above a kernel": "SELECT count(DISTINCT e % s.value) AS n "
-    "FROM generate_series(1, 900000000) s, (SELECT ewma(x, 0.1) OVER (ORDER BY x) AS e "
-    "FROM (VALUES (1.0), (2.0)) v(x)) q",
+    "FROM generate_series(1, 900000000) s, "
+    "(SELECT ewma(x, 0.1) OVER (ORDER BY x) AS e FROM (VALUES (1.0), (2.0)) v(x)) q",
 }
 
 
