@@ -21,6 +21,7 @@ cdef extern from *:
 cdef enum:
     PADDING = 64
     MAX_DEPTH = 128
+    NONE = -1                   # the number of a column, byte, node, slot or path that is not there
 
 cdef enum Kind:                 # of a value
     ABSENT
