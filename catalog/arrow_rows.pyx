@@ -12,11 +12,12 @@ from fin_sql.catalog._cells cimport (
     UNSAID, pack,
 )
 from fin_sql.catalog._scan cimport (
-    BAD_ESCAPE, BAD_UTF8, BATCH_FULL, BYTE_ORDER_MARK, CONTROL_IN_STRING, EMPTY, HALF_PAIR,
-    IS_NESTED, IS_NULL, MAX_DEPTH, NONE, NO_ARRAY, NO_BOOLEAN, NO_FORMAT, NO_MEMORY, NO_NUMBER,
-    NO_TIME, NOT_WHOLE, OUT_OF_RANGE, OUT_OF_YEARS, TOMBSTONE, TOO_DEEP, TOO_LONG,
-    TOO_MANY_DIGITS, TOO_MUCH_TEXT, WANTS_COLON, WANTS_COMMA_OR_BRACE, WANTS_COMMA_OR_BRACKET,
-    WANTS_DIGIT, WANTS_END, WANTS_NAME, WANTS_VALUE, Wrong,
+    BAD_BOOLEAN, BAD_BRANCH, BAD_ESCAPE, BAD_LENGTH, BAD_NUMBER, BAD_UTF8, BATCH_FULL,
+    BYTE_ORDER_MARK, CONTROL_IN_STRING, EMPTY, HALF_PAIR, IS_NESTED, IS_NULL, MAX_DEPTH, NONE,
+    NO_ARRAY, NO_BOOLEAN, NO_FORMAT, NO_FRAME, NO_MEMORY, NO_NUMBER, NO_TEXT, NO_TIME, NOT_WHOLE,
+    OUT_OF_RANGE, OUT_OF_YEARS, TOMBSTONE, TOO_DEEP, TOO_LONG, TOO_MANY_DIGITS, TOO_MUCH_TEXT,
+    UNKNOWN_SCHEMA, WANTS_COLON, WANTS_COMMA_OR_BRACE, WANTS_COMMA_OR_BRACKET, WANTS_DIGIT,
+    WANTS_END, WANTS_MORE, WANTS_NAME, WANTS_VALUE, Wrong,
 )
 from fin_sql.catalog.rows import Bad, Decoded, sql_type
 from fin_sql.errors import ArgumentTypeError, SourceError
@@ -50,6 +51,14 @@ cdef dict WORDS = {                 # code, what was required
     <int> NO_FORMAT: ("value", "a format was required, such as 'epoch_ms', to read a number"),
     <int> OUT_OF_YEARS: ("value", "a time within the years 1677 to 2262 was required"),
     <int> HALF_PAIR: ("value", "a whole surrogate pair was required"),
+    <int> NO_TEXT: ("value", "a text in UTF-8, or a decimal of up to 128 bits, was required"),
+    <int> WANTS_MORE: ("syntax", "more bytes were required"),
+    <int> BAD_NUMBER: ("syntax", "an int of 32 bits or a long of 64 bits was required"),
+    <int> BAD_LENGTH: ("syntax", "the length of what follows was required"),
+    <int> BAD_BOOLEAN: ("syntax", "the byte 0 or 1 was required"),
+    <int> BAD_BRANCH: ("syntax", "the number of a branch or a symbol was required"),
+    <int> NO_FRAME: ("schema", "the byte 0 and the number of a schema were required"),
+    <int> UNKNOWN_SCHEMA: ("schema", ""),
 }
 
 cdef dict NS = {"s": 10 ** 9, "ms": 10 ** 6, "us": 10 ** 3, "ns": 1}
@@ -150,9 +159,36 @@ cdef class Call:
         return Bad(
             pa.array([one["message"] for one in found], pa.int32()),
             pa.array([WORDS[one["wrong"]][0] for one in found], pa.string()),
-            pa.array([_reason(one, self.held[one["message"]], fields, unnest) for one in found],
+            pa.array([self.reason(one, self.held[one["message"]], fields, unnest) for one in found],
                      pa.string()),
         )
+
+    cdef str reason(self, dict bad, bytes message, tuple fields, tuple unnest):
+        """A sentence: the column, the byte, what was required and what was there."""
+        wanted = WORDS[bad["wrong"]][1]
+        at, length, column = bad["at"], bad["length"], bad["column"]
+        if bad["wrong"] == UNKNOWN_SCHEMA:
+            return self.refused[int.from_bytes(message[1:5], "big")]
+        who = []
+        if column >= 0:
+            one = fields[column]
+            who.append(f"column '{one.name}' ({sql_type(one.type)})")
+        elif column != NONE:
+            who.append(f"UNNEST '{unnest[-2 - column]}'")
+        if at == NONE:
+            if column >= 0:
+                wanted = f"{wanted}, and the message has none at {fields[column].path}"
+            return f"{' '.join(who)}: {wanted}" if who else wanted
+        who.append(f"at byte {at}")
+        if at == len(message):
+            was = "the message ends"
+            if bad["wrong"] == CONTROL_IN_STRING:
+                wanted = "a closing quote was required"
+        else:
+            piece = message[at:at + min(length, 40)]
+            shown = piece if self.binary else piece.decode("utf-8", "replace")
+            was = f"was {shown!r}" + (" ..." if length > 40 else "")
+        return f"{' '.join(who)}: {wanted}, {was}"
 
 
 cdef void* zeros(int64_t n, int64_t size) except NULL:
@@ -207,31 +243,6 @@ cdef object schema_of(tuple fields, object encoded):
                  nullable=not one.not_null)
         for one in fields
     ])
-
-
-def _reason(dict bad, bytes message, tuple fields, tuple unnest):
-    """A sentence: the column, the byte, what was required and what was there."""
-    wanted = WORDS[bad["wrong"]][1]
-    at, length, column = bad["at"], bad["length"], bad["column"]
-    who = []
-    if column >= 0:
-        one = fields[column]
-        who.append(f"column '{one.name}' ({sql_type(one.type)})")
-    elif column != NONE:
-        who.append(f"UNNEST '{unnest[-2 - column]}'")
-    if at == NONE:
-        if column >= 0:
-            wanted = f"{wanted}, and the message has none at {fields[column].path}"
-        return f"{' '.join(who)}: {wanted}" if who else wanted
-    who.append(f"at byte {at}")
-    if at == len(message):
-        was = "the message ends"
-        if bad["wrong"] == CONTROL_IN_STRING:
-            wanted = "a closing quote was required"
-    else:
-        shown = message[at:at + min(length, 40)].decode("utf-8", "replace")
-        was = f"was {shown!r}" + (" ..." if length > 40 else "")
-    return f"{' '.join(who)}: {wanted}, {was}"
 
 
 cdef _texts(Column* c, int64_t n, list buffers, int64_t nulls):
