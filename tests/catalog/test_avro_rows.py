@@ -57,7 +57,7 @@ def drawn_fields(rng, schema, n):
     paths = [*paths_of(schema)]
     fields = []
     for k in range(n):
-        kind = rng.choice([*TYPES, *["text"] * 15])
+        kind = rng.choice([*TYPES, *["text"] * 40])
         format = rng.choice(FORMATS) if kind in ("time", "time_ms", "day") else ""
         path = rng.choice(paths) if rng.random() < 0.95 else "$.absent"
         fields.append(Field(f"c{k}", TYPES[kind], path, format, rng.random() < 0.02))
@@ -85,7 +85,7 @@ def test_damaged_records_are_taken_and_refused_as_defined(seed):
     messages += [whole[:n] for n in range(len(whole))]
     # an array of nulls may be longer than the message, which the definition would not take
     if '"items": "null"' not in json.dumps(schema):
-        compare(messages, schema, drawn_fields(rng, schema, 6))
+        compare(messages, schema, drawn_fields(rng, schema, 2))
 
 
 @pytest.mark.parametrize(
