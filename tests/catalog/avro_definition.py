@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 from decimal import Decimal
 
@@ -146,7 +147,8 @@ def iso(logical, value):
     else:
         unit = {"millis": "ms", "micros": "us", "nanos": "ns"}[logical.rpartition("-")[2]]
         at, digits = np.datetime64(value, unit), "Z" if logical.startswith("timestamp") else ""
-    return f"{at}{digits}"
+    sign, year, rest = re.fullmatch(r"(-?)(\d+)(-.*)", str(at)).groups()
+    return f"{sign}{year.zfill(4)}{rest}{digits}"
 
 
 def number_text(value):
