@@ -21,6 +21,7 @@ cdef extern from *:
 cdef enum:
     PADDING = 64
     MAX_DEPTH = 128
+    NONE = -1                   # the number of a column, byte, node, slot or path that is not there
 
 cdef enum Kind:                 # of a value
     ABSENT
@@ -65,6 +66,14 @@ cdef enum Wrong:                # what was wrong with a message
     OUT_OF_YEARS
     HALF_PAIR
     TOO_MUCH_TEXT
+    BAD_BOOLEAN                 # the rest: of Avro
+    BAD_BRANCH
+    BAD_LENGTH
+    BAD_NUMBER
+    WANTS_MORE
+    NO_FRAME
+    UNKNOWN_SCHEMA
+    NO_TEXT
     BATCH_FULL                  # not the message's fault: the call fails
 
 cdef struct Span:               # a value in a message
@@ -329,7 +338,10 @@ cdef inline bint is_ascii(const uint8_t* p, int64_t n) noexcept nogil:
 
 
 cdef inline const uint8_t* bad_utf8(const uint8_t* p, const uint8_t* end) noexcept nogil:
-    """The first byte that begins no character of UTF-8 (RFC 3629); NULL if there is none."""
+    """The first byte that begins no character of UTF-8 (RFC 3629); NULL if there is none.
+
+    Up to 8 bytes behind the end are read.
+    """
     cdef uint32_t c
     cdef int k, n
     while p < end:
@@ -351,6 +363,8 @@ cdef inline const uint8_t* bad_utf8(const uint8_t* p, const uint8_t* end) noexce
             if (c == 0xF0 and p[1] < 0x90) or (c == 0xF4 and p[1] >= 0x90):
                 return p                # longer than need be, or beyond U+10FFFF
         else:
+            return p
+        if n >= end - p:
             return p
         for k in range(1, n + 1):
             if p[k] & 0xC0 != 0x80:

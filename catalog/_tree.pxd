@@ -5,13 +5,10 @@ from libc.stdlib cimport realloc
 from libc.string cimport memcmp, memset
 
 from fin_sql.catalog._scan cimport (
-    ABSENT, ARRAY, ESCAPED, Fault, MAX_DEPTH, NO_MEMORY, OBJECT, Span, TOO_DEEP,
+    ABSENT, ARRAY, ESCAPED, Fault, MAX_DEPTH, NONE, NO_MEMORY, OBJECT, Span, TOO_DEEP,
     WANTS_COMMA_OR_BRACE, WANTS_COMMA_OR_BRACKET, WANTS_NAME, blank, colon_end, fail, first_bytes,
     likely, load, nested_end, scalar_end, string_end, unescape, unlikely, value_end,
 )
-
-cdef enum:
-    NONE = -1                   # the number of a node, slot or path that is not there
 
 cdef struct Name:               # of a member that somebody wants
     uint64_t first              # its first 8 bytes

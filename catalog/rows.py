@@ -15,6 +15,7 @@ from fin_sql.errors import ArgumentTypeError, SqlError
 
 FORMATS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "iso")
 MAX_EXPONENT = 10**12
+MOST_PATHS = 64  # of UNNEST
 OPERATORS = ("=", "<>", "in", "is null", "is not null")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
@@ -110,6 +111,8 @@ class Condition:
     def __post_init__(self) -> None:
         who = f"condition on '{self.path}'"
         object.__setattr__(self, "op", " ".join(self.op.lower().split()))
+        if isinstance(self.values, str):
+            raise SqlError(f"{who}: the values must be a tuple, was the text {self.values!r}")
         object.__setattr__(self, "values", tuple(self.values))
         object.__setattr__(self, "place", parse_path(self.path, who))
         if self.op not in OPERATORS:
@@ -175,8 +178,8 @@ class Bad(NamedTuple):
 
     Args:
         messages: their indices, int32.
-        codes: what was wrong with each, of the formats' codes: `tombstone`, `empty`, `syntax`,
-            `encoding`, `depth`, `size`, `unnest`, `null`, `value`.
+        codes: what was wrong with each: `tombstone`, `empty`, `syntax`, `encoding`, `depth`,
+            `size`, `schema`, `unnest`, `null` or `value`.
         reasons: the same as a sentence, with byte and column.
     """
 
@@ -211,7 +214,8 @@ def check_fields(fields: Iterable[Field], unnest: Iterable[Path], encoded: Itera
     """Refuse fields that do not go together.
 
     Raises:
-        SqlError: no field, a name twice, an element without UNNEST, a dictionary of no VARCHAR.
+        SqlError: no field, a name twice, an element without UNNEST, too many paths or one of them
+            twice, a dictionary of no VARCHAR.
     """
     kinds: dict[str, pa.DataType] = {}
     unnested = list(unnest)
@@ -230,6 +234,8 @@ def check_fields(fields: Iterable[Field], unnest: Iterable[Path], encoded: Itera
     for path in unnested:
         if path.origin != "$":
             raise SqlError(f"UNNEST: the path must begin with '$', was '{path}'")
+    if len(unnested) > MOST_PATHS:
+        raise SqlError(f"UNNEST: there may be {MOST_PATHS} paths, were {len(unnested)}")
     if len(set(unnested)) < len(unnested):
         raise SqlError("UNNEST: a path stands twice; leave one of them out")
     for name in encoded:

@@ -7,11 +7,11 @@ import struct
 
 NAMES = [
     "a", "b", "", "data", "x y", 'odd"', "é", "longer_than_8", "longer_than_sixteen_bytes",
-    "longer_than_sixteen_bites", "\\", "\U0001f600",
+    "longer_then_sixteen_bytes", "\\", "\U0001f600",
 ]  # fmt: skip
 STEPS = [
     ".a", ".b", "['']", ".data", "['x y']", "['odd\"']", ".é", ".longer_than_8",
-    ".longer_than_sixteen_bytes", ".longer_than_sixteen_bites", r"['\\']", "['\U0001f600']",
+    ".longer_than_sixteen_bytes", ".longer_then_sixteen_bytes", r"['\\']", "['\U0001f600']",
     "[0]", "[1]", "[-1]", "[-2]",
 ]  # fmt: skip
 TRAPS = [

@@ -95,12 +95,18 @@ def test_what_is_no_path_is_refused(text, message):
         (lambda: Condition("$.a", "=", ()), SqlError, "'=' takes one value, had 0"),
         (lambda: Condition("$.a", "in"), SqlError, "'in' takes at least one value"),
         (lambda: Condition("$.a", "is null", (1,)), SqlError, "takes none, had 1"),
+        (lambda: Condition("$.a", "in", "ab"), SqlError, "must be a tuple, was the text 'ab'"),
         (lambda: Condition("@.a", "=", (1,)), SqlError, "must begin with '$'"),
         (lambda: Condition("$.a", "=", (None,)), SqlError, "write 'is null'"),
         (lambda: Condition("$.a", "=", (float("nan"),)), SqlError, "a finite number"),
         (lambda: JsonDecoder([]), SqlError, "at least one column"),
         (lambda: JsonDecoder(fields("$.a") * 2), SqlError, "'c0' stands twice"),
         (lambda: JsonDecoder(fields("@.a")), SqlError, "there is none; write UNNEST"),
+        (
+            lambda: JsonDecoder(fields("$.a"), [f"$[{k}]" for k in range(65)]),
+            SqlError,
+            "there may be 64 paths, were 65",
+        ),
         (lambda: JsonDecoder(fields("$.a"), ["@.b"]), SqlError, "must begin with '$', was '@.b'"),
         (lambda: JsonDecoder(fields("$.a"), ["$.b", "$['b']"]), SqlError, "stands twice"),
         (lambda: JsonDecoder(fields("$.a"), encoded=["c0"]), SqlError, "made of VARCHAR"),
@@ -200,6 +206,15 @@ def test_unnest_may_be_the_message_and_lie_in_another():
     assert rows([b"[1,2]"], fields("@", "$[0]", "$[-1]"), ["$"])[0] == [(1, 1, 2), (2, 1, 2)]
     found = rows([b'[[1,2],{"a":[3]}]'], [Field("v", TEXT, "@")], ["$", "$[0]", "$[-1].a"])[0]
     assert found == [("[1,2]",), ('{"a":[3]}',), ("1",), ("2",), ("3",)]
+
+
+def test_64_paths_may_be_unnested():
+    message = json.dumps([[k, k + 100] for k in range(70)]).encode()
+    twice = b'{"a":[[1]],"a":%s}' % message
+    for head, one in (("$", message), ("$.a", twice)):
+        got = JsonDecoder(fields("@"), [f"{head}[{k}]" for k in range(63, -1, -1)]).decode([one])
+        assert got.rows["c0"].to_pylist() == [v for k in range(63, -1, -1) for v in (k, k + 100)]
+        assert got.unnest.to_pylist() == [u for u in range(64) for _ in range(2)]
 
 
 def test_rows_need_no_column_of_the_element():
@@ -320,12 +335,20 @@ def test_a_message_without_bytes_is_told_from_one_that_is_none():
 
 
 def test_a_half_of_a_surrogate_pair_is_no_text_but_costs_nothing_where_nobody_looks():
-    found = column(x('"a\\ud83d"', '"\\ude00\\ud83d"', '"\\ud83d\\ude00"', '"\\ud83dx"'), TEXT)
-    assert (
-        found[0]
-        == "column 'x' (VARCHAR) at byte 7: a whole surrogate pair was required, was '\\\\ud83d'"
-    )
-    assert ("pair" in found[1], found[2], "pair" in found[3]) == (True, "😀", True)
+    halves = [
+        "a\\ud83d",
+        "\\ude00\\ud83d",
+        "\\ud83dx",
+        "\\ude00\\ude00",
+        "\\ud83d\\ud83d",
+        "\\ud83d\\n",
+    ]
+    *found, whole = column(x(*(f'"{half}"' for half in [*halves, "\\ud83d\\ude00"])), TEXT)
+    assert whole == "😀"
+    for half, reason in zip(halves, found, strict=True):
+        at = half.index("\\") + 6
+        wanted = f"column 'x' (VARCHAR) at byte {at}: a whole surrogate pair was required, was "
+        assert reason.startswith(wanted), half
     assert rows([b'{"y":"\\ud83d","\\ud83d":1,"x":2}'], fields("$.x"))[0] == [(2,)]
 
 
