@@ -12,8 +12,8 @@ import pyarrow.dataset as ds
 from fin_sql.errors import SourceError
 from fin_sql.exec.fragment import Chosen
 from fin_sql.stream.intake import EventTime, Intake, Released, bounded_rows
-from fin_sql.stream.source import DEAD_LETTERS, StreamSource
-from fin_sql.stream.views import KeyedView, Retain, RetainedView
+from fin_sql.stream.source import StreamSource
+from fin_sql.stream.views import KeyedView, Letters, RetainedView
 
 Bounds = tuple[str, int | None, int | None]
 _NUMBERS = count()
@@ -43,7 +43,7 @@ class StreamingTable:
     ) -> None:
         self.name, self.schema, self.time, self.make = name, schema, time, make
         self.compute = compute
-        self.letters = RetainedView(DEAD_LETTERS, Retain(bytes=LETTER_BYTES))
+        self.letters = Letters(LETTER_BYTES)
 
     @property
     def event_time(self) -> str:
