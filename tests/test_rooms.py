@@ -34,13 +34,8 @@ ROOMS = {
         ["errors"],
     ),
     "context": (
-<<<<<<< HEAD
         [f"fin_sql.{name}" for name in ("connection", "context", "query", "saving", "streams")],
-        ["errors", "abi", "exec", "stream", "catalog", "sql", "session", "home"],
-=======
-        ["fin_sql.connection", "fin_sql.context", "fin_sql.query", "fin_sql.saving"],
-        ["errors", "abi", "exec", "catalog", "sql", "session", "home", "plot"],
->>>>>>> main
+        ["errors", "abi", "exec", "stream", "catalog", "sql", "session", "home", "plot"],
     ),
     "catalogue": (["fin_sql.catalogue"], ["spec", "registry"]),
     "docs": (["fin_sql.docs"], ["spec"]),
@@ -73,25 +68,17 @@ ROOMS = {
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
-<<<<<<< HEAD
-    "numpy": [
-        "fin_sql.exec",
-        "fin_sql.stream",
-        "fin_sql.catalog",
-        "fin_sql.sql",
-        "fin_sql.testing",
-    ],
-=======
     "altair": ["fin_sql.charts"],
     "numpy": [
         "fin_sql.exec",
-        "fin_sql.sql.lower",
+        "fin_sql.sql",
+        "fin_sql.stream",
+        "fin_sql.catalog",
         "fin_sql.testing",
         "fin_sql.axes",
         "fin_sql.drawing",
         "fin_sql.thin",
     ],  # fmt: skip
->>>>>>> main
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],

@@ -76,6 +76,9 @@ class KernelWindow(Operator):
             part = semantic_id(*computed.identity, *where)
             self._parts.append(part)
             self._computed[part] = computed
+        self._looking = {part for part, c in self._computed.items() if rows_ahead(c.bound)}
+        # Whether rows of equal key and order must come in one batch.
+        self.needs_whole_ties = any(c.whole_ties for c in self._computed.values())
         self._threads = min(threads, len(self._computed))
         self._pool: ThreadPoolExecutor | None = None
         self._kinds = [order_kind(schema.field(name)) for name in self.order_by]
@@ -97,11 +100,6 @@ class KernelWindow(Operator):
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-
-    @property
-    def needs_whole_ties(self) -> bool:
-        """Whether rows of equal key and order must come in one batch."""
-        return any(computed.whole_ties for computed in self._computed.values())
 
     def needs(self, input: int = 0) -> Order:  # noqa: D102
         return Order(self.order_by, self.partition_by)
@@ -148,7 +146,7 @@ class KernelWindow(Operator):
         found = []
         for begin, length in stretches:
             rows, of_rows = batch.slice(begin, length), slots.slice(begin, length)
-            if rows_ahead(computed.bound):
+            if part in self._looking:
                 columns = partial(computed.columns, rows)
                 found.append(run_whole(states, columns, of_rows, self.cancel))
             else:

@@ -130,12 +130,17 @@ class Flow:
         if made:
             fragment, used = self._fragment(node.input, [(o.name, o.sql) for o in made], made)
         outputs, names = node.outputs, [o.name for o in node.outputs]
+        places: list[int] = []
 
         def change(batch: pa.RecordBatch) -> pa.RecordBatch:
+            if not places:
+                places[:] = [
+                    batch.schema.get_field_index(o.uses[0]) if o.bare else -1 for o in outputs
+                ]
             values = iter(
                 fragment.run(fragment_inputs(batch, used, node.input)) if fragment else ()
             )
-            columns = [batch[o.uses[0]] if o.bare else next(values) for o in outputs]
+            columns = [batch.column(k) if k >= 0 else next(values) for k in places]
             return batch_of(columns, names, batch.num_rows)
 
         renamed: dict[str, str] = {}

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from fin_sql.stream.source import DEAD_LETTERS, Polled
 
+MEASURED = 2_048  # rows between two measurements of their bytes
 Times = npt.NDArray[np.int64]
 
 NEVER = -(2**63)  # before all times
 END = 2**63 - 1  # behind all times
+NO_TIME, LATE, LATE_AFTER_IDLE = "NULL event time", "late", "late_after_idle"
 STEP = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -49,7 +51,19 @@ class Counts:
     released: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
+class _Held:
+    """Rows of one poll that wait for their release."""
+
+    times: Times
+    rows: pa.RecordBatch
+    ascending: bool
+    first: int
+    last: int
+    bytes: int
+
+
+@dataclass(slots=True)
 class _Partition:
     """What is known of one partition, and its rows that wait for their release."""
 
@@ -57,9 +71,8 @@ class _Partition:
     watermark: int = NEVER
     seen_ns: int = 0  # when it gave its last row, by the steady clock
     idle: bool = False
-    times: list[Times] = field(default_factory=list)
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    offsets: list[Times] = field(default_factory=list)
+    resting: bool = False  # it gives no more, but others may come behind it
+    held: list[_Held] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,11 +83,13 @@ class Released:
         rows: the columns of the table.
         watermark: every row with this event time or an earlier one has been released (ns).
         arrived_ns: when the latest of the messages was there; 0 where that is not known.
+        bytes: about how many the rows have.
     """
 
     rows: pa.RecordBatch
     watermark: int
     arrived_ns: int = 0
+    bytes: int = 0
 
 
 class Intake:
@@ -127,12 +142,19 @@ class Intake:
         for number in partitions:
             if number not in self._partitions:
                 made = self._partitions[number] = _Partition(seen_ns=steady_ns)
+                self._partitions = dict(sorted(self._partitions.items()))
                 least = floor(number) if floor is not None else None
                 if least is not None:
                     made.watermark = least - 1
 
-    def take(self, polled: Polled, steady_ns: int = 0) -> None:
-        """Take the messages of a poll."""
+    def take(self, polled: Polled, steady_ns: int = 0, bytes: int | None = None) -> None:
+        """Take the messages of a poll.
+
+        Args:
+            polled: what came.
+            steady_ns: now, by the steady clock.
+            bytes: how many the rows have, where that is known.
+        """
         self.begin([polled.partition], steady_ns)
         counts, rows = self.counts, polled.rows
         counts.messages += polled.messages
@@ -145,40 +167,54 @@ class Intake:
         times = rows[self.time.column]
         if times.null_count:
             kept = times.is_valid()
-            self._letter(polled.partition, rows, offsets, ~_mask(kept), "NULL event time", None)
+            self._letter(polled.partition, rows, offsets, ~_mask(kept), NO_TIME, None)
             counts.bad += times.null_count
             rows, offsets = rows.filter(kept), offsets[_mask(kept)]
         if not rows.num_rows:
             return
         partition = self._partitions[polled.partition]
-        partition.seen_ns, partition.idle = steady_ns, False
+        partition.seen_ns, partition.idle, partition.resting = steady_ns, False, False
         counts.rows += rows.num_rows
+        bytes = rows.nbytes if bytes is None else bytes
         if self.time.arrival:
             self._fresh.append(rows)
-            self._hold(rows)
+            self._waiting += rows.num_rows
+            self._bytes += bytes
             return
-        ns = rows[self.time.column].view(pa.int64()).to_numpy() * self._step
+        ns = rows[self.time.column].view(pa.int64()).to_numpy()
+        if self._step > 1:
+            ns = ns * self._step
+        ascending = bool((ns[1:] >= ns[:-1]).all())
+        first = int(ns[0] if ascending else ns.min())
+        if ascending and first > self.watermark and first >= partition.latest - self.time.delay_ns:
+            partition.latest = max(int(ns[-1]), partition.latest)
+        else:
+            gone = self._gone(polled.partition, rows, offsets, ns)
+            if gone.any():
+                rows, ns = rows.filter(pa.array(~gone)), ns[~gone]
+        bound = partition.latest - self.time.delay_ns - 1
+        partition.watermark = max(bound, partition.watermark)
+        if rows.num_rows:
+            first, last = (int(ns[0]), int(ns[-1])) if ascending else (int(ns.min()), int(ns.max()))
+            partition.held.append(_Held(ns, rows, ascending, first, last, bytes))
+            self._waiting += rows.num_rows
+            self._bytes += bytes
+
+    def _gone(
+        self, number: int, rows: pa.RecordBatch, offsets: Times, ns: Times
+    ) -> npt.NDArray[np.bool_]:
+        """Which rows come too late; they become dead letters."""
+        partition = self._partitions[number]
         before = np.maximum.accumulate(np.concatenate(([partition.latest], ns)))
         bound = np.maximum(before[:-1], NEVER + self.time.delay_ns) - self.time.delay_ns
         late, behind = ns < bound, ns <= self.watermark
         partition.latest = int(before[-1])
-        partition.watermark = max(partition.latest - self.time.delay_ns - 1, partition.watermark)
         behind &= ~late
-        for mask, reason in ((late, "late"), (behind, "late_after_idle")):
+        for mask, reason in ((late, LATE), (behind, LATE_AFTER_IDLE)):
             if mask.any():
-                self._letter(polled.partition, rows, offsets, mask, reason, ns)
-                counts.late += int(mask.sum())
-        gone = late | behind
-        if gone.any():
-            rows, ns, offsets = rows.filter(pa.array(~gone)), ns[~gone], offsets[~gone]
-        if rows.num_rows:
-            partition.batches.append(rows)
-            partition.times.append(ns)
-            self._hold(rows)
-
-    def _hold(self, rows: pa.RecordBatch) -> None:
-        self._waiting += rows.num_rows
-        self._bytes += rows.nbytes
+                self._letter(number, rows, offsets, mask, reason, ns)
+                self.counts.late += int(mask.sum())
+        return late | behind
 
     def _letter(
         self,
@@ -211,8 +247,12 @@ class Intake:
         self._partitions[number].watermark = END
 
     def rest(self, number: int) -> None:
-        """Nothing comes from a partition for now: it holds nobody back."""
-        self._partitions[number].idle = True
+        """Nothing more comes from a partition, and others may come that go on where it stopped.
+
+        It holds nobody back. While all partitions rest, the one that has come the furthest says how
+        far the table is, and what comes then may be late by the delay, as within a partition.
+        """
+        self._partitions[number].resting = True
 
     def note_idle(self, steady_ns: int, lag: Mapping[int, int] | None = None) -> None:
         """Let partitions that have been silent for too long hold nobody back.
@@ -231,13 +271,19 @@ class Intake:
                 partition.idle = True
 
     def _reached(self) -> int:
-        known = list(self._partitions.values())
-        if not known:
-            return NEVER
-        awake = [p.watermark for p in known if not p.idle]
+        awake = least = None
+        for p in self._partitions.values():
+            if not p.idle:
+                awake = True
+                if not p.resting and (least is None or p.watermark < least):
+                    least = p.watermark
+        if least is not None:
+            return least
+        known = self._partitions.values()
         if awake:
-            return min(awake)
-        return max(max(p.latest, p.watermark) for p in known)  # the last tie group closes too
+            return max(p.watermark for p in known)
+        # All are silent: the last tie group closes too.
+        return max((max(p.latest, p.watermark) for p in known), default=NEVER)
 
     def release(self) -> Released | None:
         """The rows that are complete now; None where nothing has changed."""
@@ -249,44 +295,67 @@ class Intake:
         self.watermark = reached
         times: list[Times] = []
         batches: list[pa.RecordBatch] = []
-        for number in sorted(self._partitions):
-            partition = self._partitions[number]
-            kept: list[tuple[Times, pa.RecordBatch]] = []
-            for ns, batch in zip(partition.times, partition.batches, strict=True):
-                ready = ns <= reached
-                if ready.all():
-                    times.append(ns)
-                    batches.append(batch)
-                elif ready.any():
-                    times.append(ns[ready])
-                    batches.append(batch.filter(pa.array(ready)))
-                    kept.append((ns[~ready], batch.filter(pa.array(~ready))))
-                else:
-                    kept.append((ns, batch))
-            partition.times = [ns for ns, _ in kept]
-            partition.batches = [batch for _, batch in kept]
+        before = self._bytes
+        for partition in self._partitions.values():
+            if partition.held:
+                partition.held = self._ready(partition.held, reached, times, batches)
         arrived, self._arrived = self._arrived, 0
-        return Released(self._ordered(times, batches), reached, arrived)
+        return Released(self._ordered(times, batches), reached, arrived, before - self._bytes)
+
+    def _ready(
+        self, held: list[_Held], reached: int, times: list[Times], batches: list[pa.RecordBatch]
+    ) -> list[_Held]:
+        """Take what a watermark has passed; returns what goes on waiting."""
+        kept = []
+        for part in held:
+            if part.last <= reached:
+                times.append(part.times)
+                batches.append(part.rows)
+                self._bytes -= part.bytes
+            elif part.first > reached:
+                kept.append(part)
+            else:
+                kept.append(self._split(part, reached, times, batches))
+        return kept
+
+    def _split(
+        self, part: _Held, reached: int, times: list[Times], batches: list[pa.RecordBatch]
+    ) -> _Held:
+        ns, rows = part.times, part.rows
+        if part.ascending:
+            n = int(np.searchsorted(ns, reached, side="right"))
+            times.append(ns[:n])
+            batches.append(rows.slice(0, n))
+            ns, rows = ns[n:], rows.slice(n)
+        else:
+            ready = ns <= reached
+            times.append(ns[ready])
+            batches.append(rows.filter(pa.array(ready)))
+            ns, rows = ns[~ready], rows.filter(pa.array(~ready))
+        left = part.bytes * len(ns) // len(part.times)
+        self._bytes -= part.bytes - left
+        first = int(ns[0] if part.ascending else ns.min())
+        return _Held(ns, rows, part.ascending, first, part.last, left)
 
     def _as_they_came(self) -> Released | None:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return None
         self._waiting = self._bytes = 0
+        arrived, self._arrived = self._arrived, 0
         rows = joined(fresh, self.schema)
         self.counts.released += rows.num_rows
-        return Released(rows, NEVER, self._arrived)
+        return Released(rows, NEVER, arrived)
 
     def _ordered(self, times: list[Times], batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         """Rows by time; those of equal time by partition, then offset, as they stand here."""
-        if not batches:
-            return _nothing(self.schema)
         rows = joined(batches, self.schema)
-        self._bytes -= self._bytes * rows.num_rows // max(self._waiting, 1)
+        if not batches:
+            return rows
         self._waiting -= rows.num_rows
         self.counts.released += rows.num_rows
-        ns = np.concatenate(times)
-        if len(ns) > 1 and (ns[1:] < ns[:-1]).any():
+        ns = times[0] if len(times) == 1 else np.concatenate(times)
+        if (ns[1:] < ns[:-1]).any():
             # A stable sort of runs that are nearly in order: a merge.
             rows = rows.take(pa.array(np.argsort(ns, kind="stable")))
         return rows
@@ -304,12 +373,26 @@ class Intake:
 
 def joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     """Batches as one; dictionaries of their own become one."""
-    if len(batches) == 1:
-        return batches[0]
-    if not any(pa.types.is_dictionary(f.type) for f in batches[0].schema):
-        return pa.concat_batches(batches)
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0] if table.num_rows else _nothing(schema)
+    if not batches:
+        return _nothing(schema)
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+class Sizes:
+    """About how many bytes batches have: now and then one is asked, which takes long."""
+
+    def __init__(self) -> None:
+        self._of_row = 0.0
+        self._left = 0
+
+    def of(self, rows: pa.RecordBatch) -> int:
+        """The bytes of a batch, of the same kind as those before it."""
+        n: int = rows.num_rows
+        if n and n > self._left:
+            self._of_row = rows.nbytes / n
+            self._left = MEASURED
+        self._left -= n
+        return int(n * self._of_row)
 
 
 def _nothing(schema: pa.Schema) -> pa.RecordBatch:

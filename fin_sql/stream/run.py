@@ -2,70 +2,37 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-import pyarrow as pa
-
-from fin_sql.errors import FinSqlError
-from fin_sql.states import Cancel
-from fin_sql.stream.feed import Feed
-from fin_sql.stream.intake import END, NEVER
+from fin_sql.errors import FinSqlError, StateError
+from fin_sql.stream.feed import QUEUED_BYTES, Feed
+from fin_sql.stream.intake import END, NEVER, Released
+from fin_sql.stream.running import Onward, Running
 from fin_sql.stream.stages import Rows, Stage
 from fin_sql.stream.tables import StreamingTable, ViewTable
 from fin_sql.stream.time import Clock, SystemClock
-from fin_sql.stream.views import KeyedView, RetainedView
 
 TICK_NS = 5_000_000
+_RUNNING: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 
 
-@dataclass
-class Running:
-    """A continuous query.
+@dataclass(eq=False)
+class _Read:
+    """A source at work, and where its rows go."""
 
-    Args:
-        name: of its view.
-        view: what it fills.
-        table: the view as others read it.
-        inputs: the tables that it reads, and where their rows go.
-        stages: of its graph.
-        text: the statement.
-        cancel: stops its operators.
-    """
-
-    name: str
-    view: RetainedView | KeyedView
-    table: ViewTable
-    inputs: Sequence[tuple[Any, Rows]]
-    stages: Sequence[Stage]
-    text: str = ""
-    cancel: Cancel = field(default_factory=Cancel)
-    state: str = "running"
-    error: Exception | None = None
-    rows: int = 0
-    watermark: int = NEVER
-    readers: list[Rows] = field(default_factory=list)  # of views on this view
-
-    def take(self, rows: pa.RecordBatch) -> None:
-        """Take rows of the query, in the order in which they stay."""
-        self.rows += rows.num_rows
-        self.view.append(rows)
-        for reader in self.readers:
-            reader.rows(0, rows)
-
-    def reach(self, watermark: int) -> None:
-        """Take a watermark of the query."""
-        self.watermark = max(watermark, self.watermark)
-        for reader in self.readers:
-            reader.advance(0, watermark)
+    feed: Feed
+    takers: list[tuple[Running, Rows]] = field(default_factory=list)
+    others: tuple[Feed, ...] = ()  # whose rows meet its own in some query
 
     @property
-    def bytes_held(self) -> int:
-        """Bytes of the operators."""
-        return sum(stage.bytes_held for stage in self.stages)
+    def queries(self) -> list[Running]:
+        """The queries that read it, each once."""
+        return list(dict.fromkeys(query for query, _ in self.takers))
 
 
 class Pipeline:
@@ -76,8 +43,8 @@ class Pipeline:
 
     Args:
         clock: the time of day.
-        memory_limit: where queries hold more than so many bytes, the table that is ahead waits for
-            the one that is behind.
+        memory_limit: of tables whose rows meet in a query, one that is further ahead than a part of
+            it waits for the one that is behind.
         bounded: end at what is there now; for tests and reports.
         threaded: sources are read in threads of their own.
     """
@@ -93,59 +60,87 @@ class Pipeline:
         self.clock: Clock = clock or SystemClock()
         self.memory_limit, self.bounded, self.threaded = memory_limit, bounded, threaded
         self.queries: dict[str, Running] = {}
-        self._feeds: list[tuple[Feed, list[tuple[Running, Rows]]]] = []
+        self._reads: list[_Read] = []
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._commands: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
-        self._stopping = False
         self._begun = False
+        self._stopping = False
+        self._over = threading.Event()
 
     # ------------------------------------------------------------ queries
 
     def add(self, query: Running) -> None:
-        """Take up a query; tables that were not begun yet are read once for all such queries.
+        """Take up a query, in place of one of its name.
+
+        Tables that were not begun yet are read once for all queries that read them.
 
         Raises:
-            SourceError: a source cannot be reached; nothing was taken up.
+            SourceError: a source cannot be reached; nothing was changed.
+            StateError: a view that it reads has failed, or the pipeline has stopped.
         """
-        opened: list[Feed] = []
-        feeds: list[tuple[Feed, list[tuple[Running, Rows]]]] = []
+        if self._stopping:
+            raise StateError("the pipeline has stopped")
+        for table, _ in query.inputs:
+            other = self.queries.get(table.name) if isinstance(table.source, ViewTable) else None
+            if other is not None and other.state == "failed":
+                raise StateError(f"view '{other.name}' has failed: {other.error}; make it anew")
+        made: list[_Read] = []
         try:
             for table, rows in query.inputs:
-                if not isinstance(table.source, StreamingTable):
-                    continue
-                mine = next((f for f in feeds if f[0].table is table.source), None)
-                shared = None if self._begun else self._feed_of(table.source)
-                if mine is None and shared is None:
-                    feed = Feed(table.source, self.clock, self._wake, bounded=self.bounded,
-                                threaded=self.threaded)  # fmt: skip
-                    if self._begun:
-                        feed.open()
-                        opened.append(feed)
-                    mine = (feed, [])
-                    feeds.append(mine)
-                (mine or shared or (None, []))[1].append((query, rows))
+                if isinstance(table.source, StreamingTable):
+                    self._read(table.source, made).takers.append((query, rows))
+            self.do(lambda: self._take_up(query, made))
         except BaseException:
-            for feed in opened:
-                feed.close()
+            for read in self._reads:
+                read.takers[:] = [taker for taker in read.takers if taker[0] is not query]
+            for read in made:
+                read.feed.close()
             raise
 
-        def begin() -> None:
-            self.queries[query.name] = query
-            self._feeds += feeds
-            for table, rows in query.inputs:
-                if isinstance(table.source, ViewTable):
-                    self._read_view(query, table.source, rows)
+    def _read(self, table: StreamingTable, made: list[_Read]) -> _Read:
+        """What reads a table for a query: all that begin together share it."""
+        shared = made if self._begun else [*made, *self._reads]
+        for read in shared:
+            if read.feed.table is table:
+                return read
+        feed = self._feed(table)
+        if self._begun:
+            feed.open()
+        made.append(_Read(feed))
+        return made[-1]
 
-        self.do(begin)
+    def _feed(self, table: StreamingTable) -> Feed:
+        most = min(QUEUED_BYTES, self.memory_limit // 8)
+        return Feed(table, self.clock, self._wake, bounded=self.bounded, threaded=self.threaded,
+                    queued_bytes=most)  # fmt: skip
 
-    def _feed_of(self, table: StreamingTable) -> tuple[Feed, list[tuple[Running, Rows]]] | None:
-        return next((f for f in self._feeds if f[0].table is table), None)
+    def _take_up(self, query: Running, made: list[_Read]) -> None:
+        if query.name in self.queries:
+            self._end(self.queries.pop(query.name))
+        self.queries[query.name] = query
+        self._reads += made
+        self._group()
+        for table, rows in query.inputs:
+            if isinstance(table.source, ViewTable) and table.name in self.queries:
+                self._read_view(query, self.queries[table.name], rows)
 
-    def _read_view(self, query: Running, table: ViewTable, rows: Rows) -> None:
+    def _group(self) -> None:
+        """Note whose rows meet: those of all tables that a query reads, through views as well."""
+        meets: dict[str, set[_Read]] = {}
+        for name, query in self.queries.items():  # a view stands before those who read it
+            meets[name] = {read for read in self._reads if query in read.queries}
+            for table, _ in query.inputs:
+                meets[name] |= meets.get(table.name, set())
+        for read in self._reads:
+            together = set().union(*(found for found in meets.values() if read in found))
+            read.others = tuple(
+                r.feed for r in together - {read} if not r.feed.table.time.arrival
+            )
+
+    def _read_view(self, query: Running, other: Running, rows: Rows) -> None:
         """Give a query what a view has kept, then all that comes."""
-        other = self.queries[table.name]
 
         def go() -> None:
             for batch in other.view.snapshot().batches:
@@ -154,47 +149,39 @@ class Pipeline:
                 rows.advance(0, other.watermark)
 
         if self._guarded(query, go):
-            other.readers.append(_Guarded(self, query, rows))  # type: ignore[arg-type]
+            other.readers.append(Onward(query, rows, self._guarded))
 
     def remove(self, name: str) -> None:
         """Stop a query and forget it; its view keeps its last rows for those who read them."""
+        self.do(lambda: self._end(self.queries.pop(name)))
 
-        def end() -> None:
-            query = self.queries.pop(name)
-            self._detach(query)
-            for stage in query.stages:
-                stage.close()
-            finish = getattr(query.view, "finish", None)
-            if finish is not None:
-                finish()
-
-        self.do(end)
+    def _end(self, query: Running) -> None:
+        self._detach(query)
+        query.close()
+        query.view.finish()
 
     def _detach(self, query: Running) -> None:
-        for entry in list(self._feeds):
-            entry[1][:] = [(q, rows) for q, rows in entry[1] if q is not query]
-            if not entry[1]:
-                self._feeds.remove(entry)
-                entry[0].close()
+        for read in list(self._reads):
+            read.takers[:] = [taker for taker in read.takers if taker[0] is not query]
+            if not read.takers:
+                self._reads.remove(read)
+                read.feed.close()
         for other in self.queries.values():
-            other.readers[:] = [r for r in other.readers if getattr(r, "query", None) is not query]
+            other.readers[:] = [r for r in other.readers if r.query is not query]
+        self._group()
 
     def readers_of(self, name: str) -> list[str]:
-        """The queries that read a view."""
-        return [
-            query.name
-            for query in self.queries.values()
-            if any(
-                isinstance(t.source, ViewTable) and t.source.name == name for t, _ in query.inputs
-            )
-        ]
+        """The queries that read a table or a view."""
+        return [query.name for query in self.queries.values() if query.reads(name)]
 
     def do(self, command: Callable[[], None]) -> None:
         """Run something between two steps of the pipeline; returns when it was."""
-        if self._thread is None or threading.current_thread() is self._thread:
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
             command()
             return
-        done, failed = threading.Event(), []
+        done = threading.Event()
+        failed: list[BaseException] = []
 
         def run() -> None:
             try:
@@ -207,11 +194,18 @@ class Pipeline:
             self._commands.append(run)
         self._wake.set()
         while not done.wait(0.1):
-            if self._thread is None or not self._thread.is_alive():
-                command()
-                return
+            if not thread.is_alive():
+                self._commanded()
         if failed:
             raise failed[0]
+
+    def _commanded(self) -> bool:
+        """Run what others want to be run; returns whether there was anything."""
+        with self._lock:
+            commands, self._commands = self._commands, []
+        for command in commands:
+            command()
+        return bool(commands)
 
     # ------------------------------------------------------------ running
 
@@ -219,92 +213,102 @@ class Pipeline:
         """Begin to read.
 
         Raises:
-            SourceError: a source cannot be reached.
+            SourceError: a source cannot be reached; nothing is read.
+            StateError: it has stopped before.
         """
+        if self._stopping:
+            raise StateError("the pipeline has stopped")
         if self._thread is not None:
             return
-        if not self._begun:
-            self._begun = True
-            opened = []
-            try:
-                for feed, _ in self._feeds:
-                    feed.open()
-                    opened.append(feed)
-            except BaseException:
-                self._begun = False
-                for feed in opened:
-                    feed.close()
-                raise
-        self._stopping = False
+        self._open()
+        _RUNNING.add(self)
         self._thread = threading.Thread(target=self._run, name="fin_sql pipeline", daemon=True)
         self._thread.start()
 
+    def _open(self) -> None:
+        """Open all sources, or none."""
+        opened: list[Feed] = []
+        try:
+            for read in self._reads:
+                read.feed.open()
+                opened.append(read.feed)
+        except BaseException:
+            for feed in opened:
+                feed.close()
+            for read in self._reads:  # what was closed is not opened again
+                read.feed = self._feed(read.feed.table)
+            self._group()
+            raise
+        self._begun = True
+
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            with self._lock:
-                commands, self._commands = self._commands, []
-            for command in commands:
-                command()
-            if not self.step() and not commands:
-                if self._all_ended():
-                    break
-                self.clock.wait(self._wake, TICK_NS)
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                busy = self._commanded()
+                if not self.step() and not busy:
+                    if self._all_ended():
+                        break
+                    self.clock.wait(self._wake, TICK_NS)
+        except BaseException as error:  # nobody is left to wait for ever
+            for query in self.queries.values():
+                query.fail(FinSqlError(f"the pipeline has failed: {error!r}"))
+            raise
+        finally:
+            self._close()
 
     def run(self) -> None:
         """Run a bounded pipeline to its end, in this thread."""
-        self._begun = True
-        for feed, _ in self._feeds:
-            feed.open()
+        self._open()
         while self.step() or not self._all_ended():
             pass
+        self._close()
         for query in self.queries.values():
             if query.error is not None:
                 raise query.error
 
     def _all_ended(self) -> bool:
-        ended = self.bounded and all(feed.ended for feed, _ in self._feeds)
-        if ended:
-            for query in self.queries.values():
-                finish = getattr(query.view, "finish", None)
-                if finish is not None:
-                    finish(query.error)
-                query.state = "ended" if query.error is None else query.state
-        return ended
+        return self.bounded and all(read.feed.ended for read in self._reads)
 
     def step(self) -> bool:
         """Take what is there and run it through; returns whether there was anything."""
+        busy = False
         now = self.clock.now_ns()
         for query in list(self.queries.values()):
-            if query.state == "running":
-                self._guarded(query, partial(_clock, query.stages, now))
-        busy = False
-        for feed, takers in list(self._feeds):
-            if self._ahead(feed):
+            if query.ticking and query.state == "running":
+                self._guarded(query, partial(_clock, query.ticking, now))
+        for read in list(self._reads):
+            feed = read.feed
+            if self._too_far_ahead(read):
                 continue
             try:
                 released = feed.take()
             except Exception as error:
-                self._fail([query for query, _ in takers], error)
+                self._fail(read.queries, error)
                 continue
+            busy |= released is not None or feed.waits
             if released is None:
-                busy |= feed.waits
                 continue
-            busy = True
-            for query, rows in list(takers):
-                self._guarded(query, partial(_release, rows, released))
+            if read.others:
+                feed.sent(released)
+            for query, rows in list(read.takers):
+                if query.state == "running":
+                    self._guarded(query, partial(_release, rows, released))
         return busy
 
-    def _ahead(self, feed: Feed) -> bool:
-        """Whether a feed must wait for others, as queries hold too much already."""
-        if len(self._feeds) < 2:
+    def _too_far_ahead(self, read: _Read) -> bool:
+        """Whether a table must wait for the one that is behind it, as too much waits already."""
+        feed, feed.waits_for = read.feed, ""
+        if not read.others:
             return False
-        held = sum(query.bytes_held for query in self.queries.values())
-        held += sum(other.intake.bytes_held for other, _ in self._feeds)
-        if held <= self.memory_limit:
+        last = min(read.others, key=lambda other: other.watermark)
+        feed.caught_up(last.watermark)
+        most = self.memory_limit // 4 // (1 + len(read.others))
+        held = feed.bytes_ahead + feed.intake.bytes_held
+        if held <= most or feed.watermark <= last.watermark:
             return False
-        others = [other.watermark for other, _ in self._feeds if other is not feed]
-        return feed.watermark > min(others)
+        feed.waits_for = last.table.name
+        return True
 
     def _guarded(self, query: Running, work: Callable[[], None]) -> bool:
         """Do something for a query; what it raises stops this query alone."""
@@ -315,56 +319,47 @@ class Pipeline:
             return False
         return True
 
-    def _fail(self, queries: Sequence[Running], error: Exception) -> None:
+    def _fail(self, queries: Iterable[Running], error: Exception) -> None:
         for query in queries:
-            query.state, query.error = "failed", error
+            if query.state == "failed":
+                continue
+            query.fail(error)
             self._detach(query)
-            finish = getattr(query.view, "finish", None)
-            if finish is not None:
-                finish(error if isinstance(error, FinSqlError) else None)
-            for name in self.readers_of(query.name):
-                msg = f"view '{query.name}', which it reads, has failed"
-                self._fail([self.queries[name]], FinSqlError(msg))
+            others = [self.queries[name] for name in self.readers_of(query.name)]
+            self._fail(others, StateError(f"view '{query.name}', which it reads, has failed"))
 
     def stop(self) -> None:
-        """Stop reading; what was taken is done."""
+        """Stop reading, for good; what was taken is done, and nobody waits for more."""
         self._stopping = True
         self._wake.set()
-        thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
+        thread = self._thread
+        if thread is None:
+            self._close()
+        elif thread is not threading.current_thread():
             thread.join()
-        for feed, _ in self._feeds:
-            feed.close()
+
+    def _close(self) -> None:
+        """Let go of all sources and operators."""
+        for read in self._reads:
+            read.feed.close()
+        for query in self.queries.values():
+            if query.state == "running":
+                query.state = "ended"
+                query.view.finish()
+            query.close()
+        self._over.set()
+        self._commanded()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of a bounded pipeline; returns whether it came."""
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout)
-        return not thread.is_alive()
+        return self._thread is None or self._over.wait(timeout)
 
     def feeds(self) -> list[Feed]:
         """The sources at work."""
-        return [feed for feed, _ in self._feeds]
+        return [read.feed for read in self._reads]
 
 
-class _Guarded:
-    """Where a view's rows go on to a query on it, whose errors are its own."""
-
-    def __init__(self, pipeline: Pipeline, query: Running, rows: Rows) -> None:
-        self.pipeline, self.query, self._rows = pipeline, query, rows
-
-    def rows(self, input: int, batch: pa.RecordBatch) -> None:
-        """Take rows."""
-        self.pipeline._guarded(self.query, lambda: self._rows.rows(0, batch))
-
-    def advance(self, input: int, watermark: int) -> None:
-        """Take a watermark."""
-        self.pipeline._guarded(self.query, lambda: self._rows.advance(0, watermark))
-
-
-def _release(rows: Rows, released: Any) -> None:
+def _release(rows: Rows, released: Released) -> None:
     rows.rows(0, released.rows)
     rows.advance(0, released.watermark)
 
@@ -372,6 +367,13 @@ def _release(rows: Rows, released: Any) -> None:
 def _clock(stages: Sequence[Stage], now_ns: int) -> None:
     for stage in stages:
         stage.clock(now_ns)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """End before the interpreter does, whose threads are not asked."""
+    for pipeline in list(_RUNNING):
+        pipeline.stop()
 
 
 __all__ = ["END", "Pipeline", "Running"]

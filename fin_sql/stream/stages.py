@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from fin_sql.exec.operator import Operator
 from fin_sql.exec.order import Piece
 from fin_sql.stream.intake import NEVER
 
+Times = npt.NDArray[np.int64]
 Conform = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
@@ -29,6 +31,8 @@ class Taker(Protocol):
 
 class Stage:
     """Gives its output to any number of takers."""
+
+    ticks = False  # whether it wants to know the time of day
 
     def __init__(self) -> None:
         self._takers: list[tuple[Any, int]] = []
@@ -69,14 +73,18 @@ class Rows(Stage):
     def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
         super().__init__()
         self._columns = list(columns)
+        self._flats = [flat for _, flat in self._columns]
+        self._places: list[int] = []
 
     def rows(self, input: int, batch: pa.RecordBatch) -> None:
-        """Take rows of the table."""
-        arrays = [batch[name] for name, _ in self._columns]
-        if not arrays:
+        """Take rows of the table, whose columns always come in one order."""
+        if not self._flats:
             self.give(pa.record_batch({"_": pa.nulls(batch.num_rows)}).select([]))
             return
-        self.give(pa.RecordBatch.from_arrays(arrays, [flat for _, flat in self._columns]))
+        if not self._places:
+            self._places = [batch.schema.get_field_index(name) for name, _ in self._columns]
+        arrays = [batch.column(place) for place in self._places]
+        self.give(pa.RecordBatch.from_arrays(arrays, self._flats))
 
     def advance(self, input: int, watermark: int) -> None:
         """Pass the watermark on."""
@@ -107,6 +115,7 @@ class Operated(Stage):
     def __init__(self, operator: Operator, prepare: Sequence[Conform | None] = ()) -> None:
         super().__init__()
         self.operator, self._prepare = operator, tuple(prepare)
+        self.ticks = type(operator).clock is not Operator.clock
         self._inputs = [NEVER] * max(1, len(operator.inputs))
 
     def _out(self, pieces: Iterable[Piece]) -> None:
@@ -209,42 +218,43 @@ class Merged(Stage):
     def __init__(self, inputs: int, time: str, schema: pa.Schema, conform: Conform) -> None:
         super().__init__()
         self._time, self._schema, self._conform = time, schema, conform
-        self._held: list[list[pa.RecordBatch]] = [[] for _ in range(inputs)]
+        self._held: list[deque[tuple[Times, pa.RecordBatch]]] = [deque() for _ in range(inputs)]
         self._inputs = [NEVER] * inputs
 
     def rows(self, input: int, batch: pa.RecordBatch) -> None:
-        """Hold rows of an input."""
-        self._held[input].append(self._conform(batch))
+        """Hold rows of an input, which come in the order of time."""
+        batch = self._conform(batch)
+        self._held[input].append((times_ns(batch[self._time]), batch))
 
     def advance(self, input: int, watermark: int) -> None:
         """Give what all inputs have come up to."""
         self._inputs[input] = max(watermark, self._inputs[input])
         reached = min(self._inputs)
-        ready: list[pa.RecordBatch] = []
-        for k, batches in enumerate(self._held):
-            left: list[pa.RecordBatch] = []
-            for batch in batches:
-                times = times_ns(batch[self._time])
-                mask = times <= reached
-                if mask.all():
-                    ready.append(batch)
-                elif mask.any():
-                    n = int(mask.argmin())  # rows lie in the order of time
-                    ready.append(batch.slice(0, n))
-                    left.append(batch.slice(n))
-                else:
-                    left.append(batch)
-            self._held[k] = left
+        ready = [part for held in self._held for part in _up_to(held, reached)]
         if ready:
-            rows = pa.concat_batches(ready) if len(ready) > 1 else ready[0]
-            order = times_ns(rows[self._time]).argsort(kind="stable")
-            self.give(rows.take(pa.array(order)))
+            times = np.concatenate([part for part, _ in ready])
+            rows = pa.concat_batches([part for _, part in ready])
+            if (times[1:] < times[:-1]).any():
+                rows = rows.take(pa.array(times.argsort(kind="stable")))
+            self.give(rows)
         self.reach(reached)
 
     @property
     def bytes_held(self) -> int:
         """Bytes of the rows that wait."""
-        return sum(batch.nbytes for batches in self._held for batch in batches)
+        return sum(batch.nbytes for held in self._held for _, batch in tuple(held))
+
+
+def _up_to(
+    held: deque[tuple[Times, pa.RecordBatch]], reached: int
+) -> Iterator[tuple[Times, pa.RecordBatch]]:
+    """Take the rows up to a time off the front."""
+    while held and held[0][0][0] <= reached:
+        times, batch = held.popleft()
+        n = int(np.searchsorted(times, reached, side="right"))
+        yield times[:n], batch.slice(0, n)
+        if n < len(times):
+            held.appendleft((times[n:], batch.slice(n)))
 
 
 class Collector:
@@ -268,8 +278,8 @@ class Collector:
             self._reached(watermark)
 
 
-def times_ns(array: pa.Array) -> npt.NDArray[np.int64]:
+def times_ns(array: pa.Array) -> Times:
     """Times as integers in ns."""
     step = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[array.type.unit]
-    found: npt.NDArray[np.int64] = array.view(pa.int64()).to_numpy() * step
-    return found
+    found: Times = array.view(pa.int64()).to_numpy()
+    return found if step == 1 else found * step

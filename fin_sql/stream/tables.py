@@ -14,8 +14,8 @@ from fin_sql.errors import SourceError
 from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.fragment import Chosen
 from fin_sql.stream.intake import EventTime, Intake, Released, bounded_rows
-from fin_sql.stream.source import DEAD_LETTERS, Polled, StreamSource
-from fin_sql.stream.views import KeyedView, Retain, RetainedView
+from fin_sql.stream.source import Polled, StreamSource
+from fin_sql.stream.views import KeyedView, Letters, RetainedView
 
 _NUMBERS = count()
 _POLL_NS = 100_000_000
@@ -44,7 +44,7 @@ class StreamingTable:
     ) -> None:
         self.name, self.schema, self.time, self.make = name, schema, time, make
         self.compute = compute
-        self.letters = RetainedView(DEAD_LETTERS, Retain(bytes=LETTER_BYTES))
+        self.letters = Letters(LETTER_BYTES)
 
     @property
     def event_time(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final, Literal, TypeAlias
@@ -48,10 +49,22 @@ class Clock:
 
     def __init__(self, now_ns: int = 0) -> None:
         self._now_ns = now_ns
+        self._steady_ns = 0
 
     def now_ns(self) -> int:
         """Return the time, ns since 1970 UTC."""
         return self._now_ns
+
+    def steady_ns(self) -> int:
+        """Return by how much the clock was moved on; jumps do not count."""
+        return self._steady_ns
+
+    def wait(self, event: threading.Event, ns: int) -> bool:
+        """Wait for an event, or until the clock has moved on by `ns`; returns whether it is set."""
+        end = self._steady_ns + ns
+        while not event.wait(0.001) and self._steady_ns < end:
+            pass
+        return event.is_set()
 
     def advance(self, ns: int) -> None:
         """Move the clock on by a duration in ns.
@@ -63,9 +76,10 @@ class Clock:
             msg = f"Clock.advance: 'ns' must be at least 0, was {ns}; to jump back call set()"
             raise ValueError(msg)
         self._now_ns += ns
+        self._steady_ns += ns
 
     def set(self, ns: int) -> None:
-        """Jump to a time in ns since 1970 UTC, backwards too."""
+        """Jump to a time in ns since 1970 UTC, backwards too; steady_ns() stays."""
         self._now_ns = ns
 
 
