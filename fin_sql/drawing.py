@@ -429,8 +429,10 @@ class Drawing:
 
     def _edges(self, values: Floats) -> Floats:
         """Of bins as Freedman and Diaconis have them; far-off values do not stretch them."""
-        edges = np.histogram_bin_edges(values, "fd") if np.ptp(values) > 0 else values[:1]
-        if len(edges) - 1 > BINS[1]:
+        quarters = np.quantile(values, [0.25, 0.75])
+        width = 2 * float(np.ptp(quarters)) / len(values) ** (1 / 3)
+        count = np.ptp(values) / width if width > 0 else BINS[1]
+        if count > BINS[1]:
             low, high = np.quantile(values, [0.005, 0.995])
             beyond = int(((values < low) | (values > high)).sum())
             if high > low and beyond:
@@ -438,8 +440,7 @@ class Drawing:
                     f"{beyond:,} values beyond {low:.6g} and {high:.6g} are in the outer bins."
                 )
                 return np.linspace(low, high, BINS[1] + 1)
-        count = min(max(len(edges) - 1, BINS[0]), BINS[1])
-        return np.histogram_bin_edges(values, count)
+        return np.histogram_bin_edges(values, int(min(max(np.ceil(count), BINS[0]), BINS[1])))
 
 
 def _in_order(labels: list[str], codes: Any) -> tuple[list[str], Any]:
