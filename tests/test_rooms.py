@@ -47,7 +47,14 @@ ROOMS = {
     "cli": (
         ["fin_sql.cli", "fin_sql.__main__"],
         [
-            "errors", "registry", "catalogue", "docs", "sql", "session", "plot", "context",
+            "errors",
+            "registry",
+            "catalogue",
+            "docs",
+            "sql",
+            "session",
+            "plot",
+            "context",
             "testing",
         ],  # fmt: skip
     ),
@@ -60,7 +67,11 @@ OUTSIDE = {
     "pyarrow": ["fin_sql"],
     "altair": ["fin_sql.charts"],
     "numpy": [
-        "fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing", "fin_sql.axes", "fin_sql.drawing",
+        "fin_sql.exec",
+        "fin_sql.sql.lower",
+        "fin_sql.testing",
+        "fin_sql.axes",
+        "fin_sql.drawing",
         "fin_sql.thin",
     ],  # fmt: skip
     "sqlglot": ["fin_sql.sql.text"],
