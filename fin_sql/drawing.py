@@ -271,9 +271,7 @@ class Drawing:
                 )
             step = float(np.median(steps)) if len(steps) else 60e9
             chart = thin.candles(times[rows], {n: v[rows] for n, v in bars.items()}, step)
-            each = int(chart["rows"].max())
-            chart["step"] = step * each
-            most = max(most, each)
+            most = max(most, int(chart["rows"].max()))
             drawn.append((label, chart))
         if most > 1:
             self.look.notes.append(f"Each candle is up to {most:,} rows, merged.")
@@ -457,7 +455,10 @@ def _share(stack: Sequence[Series], one: Series) -> bool:
     if len(columns) > 1 and len(labels) > 1:
         return False
     ranges = [np.quantile(s.y[np.isfinite(s.y)], [0.005, 0.995]) for s in (*stack, one)]
-    whole = max(high for _, high in ranges) - min(low for low, _ in ranges)
+    low, high = min(low for low, _ in ranges[:-1]), max(high for _, high in ranges[:-1])
+    if len(columns) == 1 and low <= ranges[-1][0] and ranges[-1][1] <= high:
+        return True  # of the same unit, and in the frame that is there
+    whole = max(high, ranges[-1][1]) - min(low, ranges[-1][0])
     return all(high == low or high - low >= SHARE * whole for low, high in ranges)
 
 

@@ -182,6 +182,13 @@ def test_what_has_another_scale_has_a_panel_of_its_own():
     assert encoding(found, 0)["color"]["legend"] and encoding(found, 1)["color"]["legend"] is None
 
 
+def test_a_line_that_lies_among_others_of_its_column_needs_no_panel():
+    wave = np.r_[100 + np.sin(np.arange(50)), [100.1, 100.2]]
+    label = ["a"] * 50 + ["b"] * 2
+    found = spec(pa.table({"ts": times(52), "s": label, "x": wave}), still=True)
+    assert len(views(found)) == 1
+
+
 def test_whole_numbers_beside_doubles_are_named_and_left_out():
     table = pa.table({"ts": times(3), "price": [1.0, 2.0, 3.0], "seq": [1, 2, 3]})
     found = spec(table)

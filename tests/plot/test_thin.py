@@ -114,9 +114,12 @@ def test_merged_candles_are_those_of_longer_times(rows, number, most):
         "low": prices.min(axis=1) - 1, "volume": rng.integers(1, 100, rows) * 1.0,
     }  # fmt: skip
     found = candles(x, bars, minute, most)
-    each = -(-rows // most) if rows > most else 1
+    least = -(-rows // most) * minute if rows > most else 0
+    clock = [1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1_440]
+    length = next((m * minute for m in clock if m * minute >= least), None)
+    assert found["step"] == length
     frame = pd.DataFrame(bars | {"x": x, "rows": 1})
-    frame["bin"] = (frame["x"] - x[0]) // (minute * each)
+    frame["bin"] = pd.to_datetime(frame["x"]).dt.floor(pd.Timedelta(length, "ns"))
     wanted = frame.groupby("bin").agg(
         x=("x", "first"), rows=("rows", "sum"), open=("open", "first"), high=("high", "max"),
         low=("low", "min"), close=("close", "last"), volume=("volume", "sum"),
