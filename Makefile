@@ -12,11 +12,12 @@ SANITIZED = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/checked" PYTHONMALLOC=m
 	ARROW_DEFAULT_MEMORY_POOL=system LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: help demo test lint checked package bench bench-peers docs clean FORCE
+.PHONY: help demo test browser lint checked package bench bench-peers docs clean FORCE
 
 help:
 	@echo 'make demo     simulate a small market and run feature queries over it'
 	@echo 'make test     run the tests'
+	@echo 'make browser  look at plots in headless Chromium, which apt installs where it may'
 	@echo 'make lint     ruff, cython-lint, mypy, and whether docs/functions.md is fresh'
 	@echo 'make checked  build with address and undefined-behaviour checks, run the laws (needs gcc)'
 	@echo 'make package  sdist, wheel from the sdist, an empty environment, the README in it'
@@ -32,6 +33,14 @@ demo: build/.built .venv/.ready
 
 test: build/.built .venv/.dev
 	$(BIN)/python -m pytest -q $(ARGS)
+
+# Without a browser, and where apt may not install one, the tests are skipped and say so.
+browser: build/.built .venv/.dev
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name > /dev/null && exit 0; done; \
+		{ apt-get -qq update && apt-get -qq install -y chromium > /dev/null; } \
+		|| echo 'no browser, and apt could not install Chromium'
+	$(BIN)/python -m pytest -q -rs $(ARGS) tests/plot/test_browser.py
 
 lint: build/.built .venv/.dev
 	$(BIN)/ruff check .

@@ -195,9 +195,10 @@ def candles(charts: Sequence[tuple[str, Mapping[str, Any]]], axis: TimeAxis, loo
         part = alt.layer(wick.add_params(*_zoom(alt, look, "x")), body)
         drawn.append(part.properties(width=look.width, height=height))
         if volume:
+            amount = alt.Axis(format="~s", tickCount=3)
             below = base.mark_bar(opacity=0.55, clip=True).encode(
                 x=_x("from", axis, named=last), x2="to",
-                y=alt.Y("volume:Q", title="volume"), y2=alt.datum(0),
+                y=alt.Y("volume:Q", title="volume", axis=amount), y2=alt.datum(0),
             )  # fmt: skip
             below = below.add_params(*_zoom(alt, look, "x"))
             drawn.append(below.properties(width=look.width, height=max(60, height // 4)))

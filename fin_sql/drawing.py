@@ -271,9 +271,7 @@ class Drawing:
                 )
             step = float(np.median(steps)) if len(steps) else 60e9
             chart = thin.candles(times[rows], {n: v[rows] for n, v in bars.items()}, step)
-            each = int(chart["rows"].max())
-            chart["step"] = step * each
-            most = max(most, each)
+            most = max(most, int(chart["rows"].max()))
             drawn.append((label, chart))
         if most > 1:
             self.look.notes.append(f"Each candle is up to {most:,} rows, merged.")
@@ -429,8 +427,10 @@ class Drawing:
 
     def _edges(self, values: Floats) -> Floats:
         """Of bins as Freedman and Diaconis have them; far-off values do not stretch them."""
-        edges = np.histogram_bin_edges(values, "fd") if np.ptp(values) > 0 else values[:1]
-        if len(edges) - 1 > BINS[1]:
+        quarters = np.quantile(values, [0.25, 0.75])
+        width = 2 * float(np.ptp(quarters)) / len(values) ** (1 / 3)
+        count = np.ptp(values) / width if width > 0 else BINS[1]
+        if count > BINS[1]:
             low, high = np.quantile(values, [0.005, 0.995])
             beyond = int(((values < low) | (values > high)).sum())
             if high > low and beyond:
@@ -438,8 +438,7 @@ class Drawing:
                     f"{beyond:,} values beyond {low:.6g} and {high:.6g} are in the outer bins."
                 )
                 return np.linspace(low, high, BINS[1] + 1)
-        count = min(max(len(edges) - 1, BINS[0]), BINS[1])
-        return np.histogram_bin_edges(values, count)
+        return np.histogram_bin_edges(values, int(min(max(np.ceil(count), BINS[0]), BINS[1])))
 
 
 def _in_order(labels: list[str], codes: Any) -> tuple[list[str], Any]:
@@ -456,7 +455,10 @@ def _share(stack: Sequence[Series], one: Series) -> bool:
     if len(columns) > 1 and len(labels) > 1:
         return False
     ranges = [np.quantile(s.y[np.isfinite(s.y)], [0.005, 0.995]) for s in (*stack, one)]
-    whole = max(high for _, high in ranges) - min(low for low, _ in ranges)
+    low, high = min(low for low, _ in ranges[:-1]), max(high for _, high in ranges[:-1])
+    if len(columns) == 1 and low <= ranges[-1][0] and ranges[-1][1] <= high:
+        return True  # of the same unit, and in the frame that is there
+    whole = max(high, ranges[-1][1]) - min(low, ranges[-1][0])
     return all(high == low or high - low >= SHARE * whole for low, high in ranges)
 
 

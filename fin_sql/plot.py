@@ -145,7 +145,6 @@ def page(chart: Any) -> bytes:
     del spec["$schema"]  # an address; the mode says what it says
     # A text of the data must not end the script that holds it.
     held = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
-    held = held.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     title = spec.get("title", {}).get("text") or "fin_sql"
     script = _converter().javascript_bundle(vl_version=_version())
     return PAGE.format(title=escape(title), script=script, spec=held).encode()

@@ -12,6 +12,12 @@ Floats = npt.NDArray[np.float64]
 
 MARKS = 5_000  # of a line, or of a cloud of points
 CANDLES = 1_000
+_MINUTE, _DAY = 60 * 10**9, 86_400 * 10**9
+LENGTHS = (
+    *(n * unit for unit in (10**6, 10**9, _MINUTE) for n in (1, 2, 5, 10, 15, 20, 30)),
+    *(n * 60 * _MINUTE for n in (1, 2, 3, 4, 6, 8, 12)),
+    *(n * _DAY for n in (1, 2, 7, 14, 28)),
+)
 GRID = (1_200, 600)  # spots of a cloud, at the finest
 
 
@@ -83,22 +89,25 @@ def candles(x: Any, bars: dict[str, Floats], step: float, most: int = CANDLES) -
     """Neighbouring candles as one, where there are more than so many.
 
     Args:
-        x: ascending times.
+        x: ascending times in ns.
         bars: open, high, low, close and perhaps volume, all finite.
-        step: between neighbours.
+        step: between neighbours, in ns.
         most: candles that stay, about.
 
     Returns:
-        The same columns, `x`, the time of the first candle of each, and `rows`, how many it is.
+        The same columns, `x`, the time of the first candle of each, `rows`, how many it is, and
+        `step`, the time that one stands for.
     """
-    each = 1
+    length = step
+    begins = np.arange(len(x))
     if len(x) > most:
-        each = -(-len(x) // most)
-    place = np.floor((x - x[0]) / (step * each) + 0.5 / each)
-    begins = np.flatnonzero(np.r_[True, place[1:] != place[:-1]]) if each > 1 else np.arange(len(x))
+        length = _plain_length(step * -(-len(x) // most))
+        place = x // int(length)
+        begins = np.flatnonzero(np.r_[True, place[1:] != place[:-1]])
     ends = np.r_[begins[1:], len(x)] - 1
     found: dict[str, Any] = {
         "x": x[begins],
+        "step": length,
         "rows": ends - begins + 1,
         "open": bars["open"][begins],
         "high": np.maximum.reduceat(bars["high"], begins),
@@ -108,3 +117,8 @@ def candles(x: Any, bars: dict[str, Floats], step: float, most: int = CANDLES) -
     if "volume" in bars:
         found["volume"] = np.add.reduceat(np.nan_to_num(bars["volume"]), begins)
     return found
+
+
+def _plain_length(least: float) -> float:
+    """A length of time that clocks have: of those the first that is long enough."""
+    return next((length for length in LENGTHS if length >= least), least)

@@ -111,6 +111,9 @@ def test_help_teaches_by_example(run):
         (("--help",), "fin-sql functions ewma"),
         (("demo", "-h"), "fin-sql demo --rows 1000000 --seed 7"),
         (("functions", "-h"), "jq -r '.[].signature'"),
+        (("sql", "-h"), "--param least=100"),
+        (("shell", "-h"), "fin-sql shell --tables market < features.sql"),
+        (("plot", "-h"), "fin-sql plot features.sql --tables market -o features.html"),
     ):
         code, out, _ = run(*arguments)
         assert code == 0

@@ -41,7 +41,7 @@ def signature(text: str, cursor: int, words: Words) -> Signature | None:
     about = function.summary
     if active is not None and active < len(function.arguments):
         argument = function.arguments[active]
-        about = f"{argument.name}: {told(argument)}"
+        about = f"{argument.name}: {told(argument, default=False)}"
     return Signature(function.name, parts, active, about)
 
 
@@ -67,12 +67,12 @@ def called(around: Around, words: Words) -> tuple[Function, int | None] | None:
     return function, len(commas)
 
 
-def told(argument: Argument) -> str:
+def told(argument: Argument, *, default: bool = True) -> str:
     """An argument in words: type, what it is, what it may be, and its default."""
     kind = "constant" if argument.constant else "column"
     allowed = f", {argument.allowed}" if argument.allowed else ""
-    default = f", default {argument.default}" if argument.default is not None else ""
-    return f"{argument.type} {kind}{allowed}{default}"
+    left_out = f", default {argument.default}" if default and argument.default is not None else ""
+    return f"{argument.type} {kind}{allowed}{left_out}"
 
 
 def choices(argument: Argument) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from fin_sql.exec.fragment import Current
+
 
 class Spool:
     """Batches of one schema, held up to a size and written to an Arrow file beyond it.
@@ -71,6 +73,8 @@ class Spool:
 
     def dataset(self) -> ds.Dataset:
         """The rows as DataFusion can scan them; the spool must outlive the scan."""
+        if not self.rows:  # pyarrow's dataset would have no part, and DataFusion sorts one
+            return Current(self.schema)
         if self._writer is None:
             return ds.InMemoryDataset(self.table())
         return ds.dataset(str(self._path()), format="ipc")

@@ -282,11 +282,11 @@ def test_the_list_says_what_a_candidate_is():
         ("SELECT ewma(midprice(a, |b), 2)", "midprice", 1, "ask: DOUBLE column"),
         ("SELECT ewma((a + |b), 2)", "ewma", 0, "x: DOUBLE column"),
         ("SELECT ewma(x, adjust => |", "ewma", 2,
-         "adjust: DOUBLE constant, true or false, default false"),
+         "adjust: DOUBLE constant, true or false"),
         ("SELECT ewma(x, nothing => |", "ewma", None, "About ewma."),
         ("SELECT ewma(x, 1, true, 4, |", "ewma", None, "About ewma."),
         ("SELECT gap_fill('a, b', '|", "gap_fill", 1,
-         "method: VARCHAR constant, one of 'locf', 'linear', default locf"),
+         "method: VARCHAR constant, one of 'locf', 'linear'"),
     ],
 )  # fmt: skip
 def test_the_signature_is_that_of_the_call_at_the_cursor(marked, name, active, about):

@@ -389,6 +389,33 @@ def test_what_waits_for_all_rows_goes_to_a_file_beyond_the_limit(ctx, monkeypatc
     assert sorted(spooled) == [False, True]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"SELECT seq, ewma(price, 0.1) OVER {W} AS e FROM {{}} ORDER BY e",
+        f"SELECT ewma(price, 0.1) OVER {W} AS e FROM {{}} ORDER BY e LIMIT 1",
+        "SELECT symbol, vwap(price, size) AS v FROM {} GROUP BY symbol ORDER BY v DESC",
+        "SELECT DISTINCT ON (symbol) symbol, price FROM {} ORDER BY symbol, ts",
+        f"SELECT lead(price) OVER {W} AS l, ewma(price, 0.1) OVER {W} AS e FROM {{}}",
+        f"WITH a AS (SELECT seq, ewma(price, 0.1) OVER {W} AS e FROM {{}}) "
+        "SELECT * FROM a x JOIN a y USING (seq) ORDER BY seq",
+        f"SELECT ewma(price, 0.1) OVER {W} AS e FROM {{}} UNION SELECT 1.0 WHERE 1 = 0",
+    ],
+)
+def test_nothing_is_sorted_and_joined_like_anything_else(ctx, tmp_path, query):
+    none = ctx.sql("SELECT * FROM trades WHERE price < 0").to_arrow()
+    ctx.register("none", none)
+    pq.write_table(none, tmp_path / "none.parquet")
+    for source in (
+        "(SELECT * FROM trades WHERE price < 0) x",
+        "none",
+        f"'{tmp_path}/none.parquet'",
+    ):
+        found = ctx.sql(query.format(source)).to_arrow()
+        assert found.num_rows == 0
+        assert found.schema == ctx.sql(query.format("trades")).schema
+
+
 def test_a_kernel_over_literals_alone():
     ctx = fin_sql.connect()
     found = ctx.sql("SELECT midprice(1.0, 2.0) AS m, 1 AS one").to_arrow()
