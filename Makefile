@@ -61,7 +61,8 @@ checked: build/.built .venv/.dev
 	$(SANITIZED) $(BIN)/python -c 'from fin_sql import abi, udfs; print(abi.__file__); \
 		assert all("build/checked" in m.__file__ for m in (abi, udfs))'
 	$(SANITIZED) $(BIN)/python -m pytest -q --capture=sys -p no:cacheprovider $(ARGS) \
-		tests/laws tests/exec tests/abi $(wildcard tests/catalog/test_[aj]*.py)
+		tests/laws tests/exec tests/abi \
+		$(wildcard tests/catalog/test_json_*.py tests/catalog/test_avro_*.py)
 
 package: build/.built .venv/.dev
 	$(BIN)/python -m pytest -q -m package $(ARGS) tests/test_package.py

@@ -12,7 +12,7 @@ column takes beyond its own kind of value:
 - VARCHAR takes any value: a text as its characters, anything else as it is written. Half of a
   surrogate pair is no text.
 - TIMESTAMP and DATE: counts since 1970 in the unit of the format, or ISO 8601 texts
-  (`YYYY-MM-DD`, `YYYY-MM-DD{T| }HH:MM[:SS[.fffffffff]][Z|+HH:MM]`), without a zone UTC. What
+  (`YYYY-MM-DD`, `YYYY-MM-DD{T| }HH:MM[:SS[.fffffffff]][Z|±HH[[:]MM]]`), without a zone UTC. What
   is below the column's unit is cut off downwards. Years outside of 1677 to 2262 are bad.
 
 A member that is missing or null is NULL. Members that no path names are passed over. Of equal
