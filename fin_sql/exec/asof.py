@@ -146,7 +146,9 @@ class AsofJoin(Operator):
         self._state.clear()
 
     def _side(self, input: int) -> Side:
-        course = None if self.loop == "index" else Course(self._keys, self.loop == "key")
+        course = (
+            None if self.loop == "index" else Course(self._keys if self.loop == "key" else None)
+        )
         by = tuple(pair[input] for pair in self.by)
         name, order = self.inputs[input], self.needs(input)
         return Side(name, self.on[input], by, order, course, self.loop == "time")
@@ -356,13 +358,16 @@ class AsofJoin(Operator):
     # ------------------------------------------------------------ state
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
-        if not self.endless:
-            msg = "an ASOF JOIN over sides that end cannot be checkpointed; make it endless=True"
-            raise NotStreamableError(msg)
+        self._must_keep()
         lefts = self._held_lefts()
         changed = self._keys.changed().array()
         rights = self._held_rights(changed)
         return self._state.changes(self._keys, changed, rights, lefts, self._places())
+
+    def _must_keep(self) -> None:
+        if not self.endless:
+            msg = "an ASOF JOIN over sides that end cannot be checkpointed; make it endless=True"
+            raise NotStreamableError(msg)
 
     def _places(self) -> Places:
         left, right = self._sides
@@ -420,6 +425,7 @@ class AsofJoin(Operator):
         Raises:
             StateError: the state is foreign or damaged; nothing of it was taken.
         """
+        self._must_keep()
         wanted = pa.array(sorted(key_groups), pa.uint16())
         batches = [batch.filter(pc.is_in(batch["key_group"], wanted)) for batch in reader()]
         changes = pa.Table.from_batches(batches, CHANGES)
@@ -449,6 +455,7 @@ class AsofJoin(Operator):
         self._now = places.now if self._now is None else self._now
 
     def drop(self, key_groups: Collection[int]) -> None:  # noqa: D102
+        self._must_keep()
         lefts, rights = self._held_lefts(), self._held_rights()
         live = self._keys.live()
         wanted = pa.array(sorted(key_groups), pa.uint16())
@@ -468,11 +475,11 @@ class AsofJoin(Operator):
         known = pc.is_in(changed, live)
         self._state.forget(self._keys, changed.filter(pc.invert(known)))
         self._keys.touch(Slots.of(changed.filter(known), self._keys.n_slots))
+        self._many = max(MANY_KEYS, 2 * len(live))
         if 2 * len(live) < self._keys.n_slots:
             self._keys = self._keys.compacted(Slots.of(live, self._keys.n_slots))
             slots = pc.index_in(rights.slots, live)
             self._hold(lefts, Held(slots, rights.rows))
-        self._many = max(MANY_KEYS, 2 * self._keys.n_keys)
 
     def bytes_held(self) -> int:  # noqa: D102
         waiting = sum(left.batch.nbytes for left in self._lefts)

@@ -182,8 +182,10 @@ def test_what_a_stream_cannot_do_is_refused():
         with pytest.raises(NotStreamableError, match=f"'{direction}' needs a TOLERANCE"):
             plain_join(direction, tolerance=None)
         plain_join(direction, tolerance=None, endless=False)
-    with pytest.raises(NotStreamableError, match="endless=True"):
-        plain_join(">=", endless=False).changes()
+    ends = plain_join(">=", endless=False)
+    for ask in (ends.changes, lambda: ends.load([], lambda: []), lambda: ends.drop([1])):
+        with pytest.raises(NotStreamableError, match="endless=True"):
+            ask()
     for wait in (-1, "soon", None):
         with pytest.raises(SqlError, match="wait must be 'wait', 'now' or nanoseconds"):
             plain_join(">=", wait=wait)
