@@ -122,6 +122,7 @@ class AsofJoin(Operator):
         self.cancel = cancel
         self._tolerance = -1 if tolerance_ns is None else tolerance_ns
         self._right = right
+        self._extra = (1 + (ties_by is not None)) * endless  # columns of right rows: time and rank
         self._needed = list(dict.fromkeys([*self.keep, on[0], *(one for one, _ in self.by)]))
         fields = [left.field(name) for name in self.keep]
         fields += [right.field(c).with_name(n).with_nullable(True) for c, n in self.payload]
@@ -145,7 +146,9 @@ class AsofJoin(Operator):
         self._state.clear()
 
     def _side(self, input: int) -> Side:
-        course = None if self.loop == "index" else Course(self._keys, self.loop == "key")
+        course = (
+            None if self.loop == "index" else Course(self._keys if self.loop == "key" else None)
+        )
         by = tuple(pair[input] for pair in self.by)
         name, order = self.inputs[input], self.needs(input)
         return Side(name, self.on[input], by, order, course, self.loop == "time")
@@ -230,9 +233,8 @@ class AsofJoin(Operator):
     ) -> None:
         """Take right rows."""
         base = self._values.rows
-        if self.endless:  # their state has times and ranks
-            columns = [ns, *([] if ranks is None else [ranks]), *columns]
-        self._values.append(columns, len(ns))
+        extra = [] if ranks is None else [ranks]
+        self._values.append([*[ns, *extra][: self._extra], *columns], len(ns))
         rank_cells = None if ranks is None else cells(ranks)
         self._rights.add(Rows(slots, ns, times, rank_cells, base))
 
@@ -253,8 +255,10 @@ class AsofJoin(Operator):
         self._now = now_ns
         if not isinstance(self.wait, int):
             return []
-        for left in self._lefts:  # nobody waits longer because the clock was set back
-            left.arrived_ns = now_ns if left.arrived_ns is None else min(left.arrived_ns, now_ns)
+        for left in reversed(self._lefts):  # nobody waits longer because the clock was set back
+            if left.arrived_ns is not None and left.arrived_ns <= now_ns:
+                break
+            left.arrived_ns = now_ns
         return self._go()
 
     def watermark(self) -> int | None:  # noqa: D102
@@ -305,16 +309,14 @@ class AsofJoin(Operator):
             raise self._tied(left.batch, row)
         batch = left.batch.slice(begin, end - begin)
         ordinals = left.ordinals.slice(begin, end - begin)
-        columns = self._values.take(out, begin, end)
+        columns = self._values.take(out, begin, end, self._extra)
         if columns is None:
             columns = [
                 pa.nulls(end - begin, self._right.field(name).type) for name, _ in self.payload
             ]
-        own = len(columns) - len(self.payload)
-        columns = [*(batch[name] for name in self.keep), *columns[own:]]
-        found = _no_columns(end - begin)
-        if columns:
-            found = pa.RecordBatch.from_arrays(columns, self.schema.names)
+        columns = [*(batch[name] for name in self.keep), *columns]
+        names = self.schema.names
+        found = pa.RecordBatch.from_arrays(columns, names) if names else _no_columns(end - begin)
         if self.how == "inner":
             rows = pa.Array.from_buffers(pa.int64(), end - begin, [None, out], offset=begin)
             met = pc.greater_equal(rows, 0)
@@ -345,7 +347,7 @@ class AsofJoin(Operator):
         if self.endless and self._keys.n_keys >= self._many:
             self._forget_keys()
         held = self._values.rows
-        if held >= HELD + 2 * self._keys.n_slots and rights.ahead() <= held // 2:
+        if held >= HELD + 2 * self._keys.n_slots and rights.ahead(held) <= held // 2:
             self._values.keep(rights.carried(held))
 
     def _bound(self) -> int | None:
@@ -356,13 +358,16 @@ class AsofJoin(Operator):
     # ------------------------------------------------------------ state
 
     def changes(self) -> pa.RecordBatch:  # noqa: D102
-        if not self.endless:
-            msg = "an ASOF JOIN over sides that end cannot be checkpointed; make it endless=True"
-            raise NotStreamableError(msg)
+        self._must_keep()
         lefts = self._held_lefts()
         changed = self._keys.changed().array()
         rights = self._held_rights(changed)
         return self._state.changes(self._keys, changed, rights, lefts, self._places())
+
+    def _must_keep(self) -> None:
+        if not self.endless:
+            msg = "an ASOF JOIN over sides that end cannot be checkpointed; make it endless=True"
+            raise NotStreamableError(msg)
 
     def _places(self) -> Places:
         left, right = self._sides
@@ -396,10 +401,9 @@ class AsofJoin(Operator):
         self._begin(self._keys)
         in_time = rights.take(pc.sort_indices(rights.rows.column(0)))
         rows, ns = in_time.rows, in_time.rows.column(0)
-        own = rows.num_columns - len(self.payload)
         columns = [
             of_type(array, self._right.field(name).type)
-            for array, (name, _) in zip(rows.columns[own:], self.payload, strict=True)
+            for array, (name, _) in zip(rows.columns[self._extra :], self.payload, strict=True)
         ]
         ranks = rows.column(1) if self.ties_by is not None else None
         if len(ns):
@@ -421,6 +425,7 @@ class AsofJoin(Operator):
         Raises:
             StateError: the state is foreign or damaged; nothing of it was taken.
         """
+        self._must_keep()
         wanted = pa.array(sorted(key_groups), pa.uint16())
         batches = [batch.filter(pc.is_in(batch["key_group"], wanted)) for batch in reader()]
         changes = pa.Table.from_batches(batches, CHANGES)
@@ -450,6 +455,7 @@ class AsofJoin(Operator):
         self._now = places.now if self._now is None else self._now
 
     def drop(self, key_groups: Collection[int]) -> None:  # noqa: D102
+        self._must_keep()
         lefts, rights = self._held_lefts(), self._held_rights()
         live = self._keys.live()
         wanted = pa.array(sorted(key_groups), pa.uint16())
@@ -469,11 +475,11 @@ class AsofJoin(Operator):
         known = pc.is_in(changed, live)
         self._state.forget(self._keys, changed.filter(pc.invert(known)))
         self._keys.touch(Slots.of(changed.filter(known), self._keys.n_slots))
+        self._many = max(MANY_KEYS, 2 * len(live))
         if 2 * len(live) < self._keys.n_slots:
             self._keys = self._keys.compacted(Slots.of(live, self._keys.n_slots))
             slots = pc.index_in(rights.slots, live)
             self._hold(lefts, Held(slots, rights.rows))
-        self._many = max(MANY_KEYS, 2 * self._keys.n_keys)
 
     def bytes_held(self) -> int:  # noqa: D102
         waiting = sum(left.batch.nbytes for left in self._lefts)

@@ -103,8 +103,7 @@ cdef class Course:
     """The order of the rows of a side, and how far they have come.
 
     Args:
-        keys: of both sides.
-        by_key: the rows come in order of key and time, not of time.
+        keys: of both sides, where the rows come in order of key and time; None: in order of time.
     """
 
     cdef Keys keys
@@ -113,8 +112,8 @@ cdef class Course:
     cdef readonly int64_t time  # no row before it may come, by time
     cdef readonly bint seen
 
-    def __cinit__(self, Keys keys, bint by_key=False):
-        self.keys, self.by_key, self.key = keys, by_key, -1
+    def __cinit__(self, Keys keys=None):
+        self.keys, self.by_key, self.key = keys, keys is not None, -1
 
     def first_misplaced(self, Slots slots, Column times):
         """The first row of a batch that came too late, or -1; else its last place is remembered."""

@@ -92,11 +92,18 @@ class Values:
             store.append(of_type(array, kind))
         self.rows += rows
 
-    def take(self, rows: pa.Buffer, begin: int, end: int) -> list[pa.Array] | None:
-        """The values of rows, given as an int64 buffer; None where there never was a row."""
+    def take(self, rows: pa.Buffer, begin: int, end: int, first: int = 0) -> list[pa.Array] | None:
+        """The values of rows, given as an int64 buffer; None where there never was a row.
+
+        Args:
+            rows: their numbers; a negative one gives NULL.
+            begin: the first of them.
+            end: behind the last one.
+            first: the first column that is wanted.
+        """
         if self._stores is None:
             return None
-        return [store.take(rows, begin, end) for store in self._stores]
+        return [store.take(rows, begin, end) for store in self._stores[first:]]
 
     def keep(self, rows: pa.Int64Array) -> None:
         """Let go of all rows but some, which are numbered from 0."""
@@ -133,8 +140,8 @@ class Passing(Rights, Protocol):
     def expire(self, t: int) -> None:
         """Let go of rows that are too old for left rows from a time on."""
 
-    def ahead(self) -> int:
-        """How many rows the left side has not passed."""
+    def ahead(self, rows: int) -> int:
+        """How many of `rows` rows the left side has not passed."""
 
     def carried(self, rows: int) -> pa.Int64Array:
         """Those of `rows` rows that are held, which are numbered anew in this order."""
@@ -196,8 +203,8 @@ class Behind:
     def expire(self, t: int) -> None:  # noqa: D102
         self._merge.expire(t)
 
-    def ahead(self) -> int:  # noqa: D102
-        return sum(len(right.slots) - right.at for right in self._rows)
+    def ahead(self, rows: int) -> int:  # noqa: D102
+        return rows - self._rows[0].base - self._rows[0].at if self._rows else 0
 
     def carried(self, rows: int) -> pa.Int64Array:  # noqa: D102
         self._drop_passed(0)
@@ -246,7 +253,7 @@ class Around:
         left.at = self._chains.left_at
         return out
 
-    def ahead(self) -> int:  # noqa: D102
+    def ahead(self, rows: int) -> int:  # noqa: D102
         return len(self._chains)
 
     def carried(self, rows: int) -> pa.Int64Array:  # noqa: D102

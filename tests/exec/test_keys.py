@@ -168,6 +168,18 @@ def test_the_same_dictionary_again_and_another_in_its_place_are_told_apart():
     assert one == slots_list(keys.intern([first.take(codes)], 4))
 
 
+def test_dictionaries_in_turns_are_their_values():
+    """As the sides of a join give them, each with its own."""
+    rng, keys, plain = np.random.default_rng(1), Keys(), Keys()
+    pools = [pa.array([f"v{i}" for i in rng.permutation(9)]) for _ in range(3)]
+    for turn in [0, 1, 0, 1, 1, 0, 2, 0, 1, 2, 1, 0]:
+        codes = pa.array(rng.integers(0, 1 + rng.integers(0, 9), 6), pa.int32())
+        array = pa.DictionaryArray.from_arrays(codes, pools[turn])
+        found = keys.bytes_of(keys.intern([array], 6))
+        assert found.equals(plain.bytes_of(plain.intern([pools[turn].take(codes)], 6)))
+    assert keys.n_keys == plain.n_keys
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_composite_keys_are_tuples(seed):
     rng = np.random.default_rng(seed)
@@ -405,7 +417,9 @@ def test_the_arena_does_not_keep_what_was_dropped():
 def test_a_dropped_dictionary_is_looked_up_anew():
     keys = Keys()
     array = pa.array(["a", "b"]).dictionary_encode()
-    keys.drop(keys.intern([array], 2))
+    slots = keys.intern([array], 2)
+    keys.intern([pa.array(["a"]).dictionary_encode()], 1)  # it is the one before the last
+    keys.drop(slots)
     other = keys.intern([pa.array(["c", "d"])], 2)
     again = keys.intern([array], 2)
     assert set(slots_list(other)).isdisjoint(slots_list(again))
