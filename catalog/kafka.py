@@ -296,11 +296,11 @@ class KafkaSource:
     def _refuse(self, client: KafkaClient, error: Any) -> None:
         """Raise what waiting does not help against; everything else passes by itself."""
         kinds = client.kafka.KafkaError
-        topic = self.options.topic
         if error.code() in (
             kinds.UNKNOWN_TOPIC_OR_PART, kinds._UNKNOWN_TOPIC, kinds._UNKNOWN_PARTITION,
         ):  # fmt: skip
-            raise changed(self._who, f"topic '{topic}' or a partition of it was deleted")
+            # A broker that has just started says so too: look whether the topic is gone.
+            self._looked_ns -= self.options.refresh_ms * 1_000_000
         denied = (
             kinds._AUTHENTICATION, kinds.TOPIC_AUTHORIZATION_FAILED,
             kinds.GROUP_AUTHORIZATION_FAILED, kinds.SASL_AUTHENTICATION_FAILED,

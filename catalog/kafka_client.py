@@ -91,12 +91,21 @@ class TopicLink:
             self.refuse(error)
 
     def producer(self, config: Mapping[str, Any]) -> Any:
-        """A producer that tells us what goes wrong.
+        """A producer that tells us what goes wrong; the topic must be there.
 
         Raises:
-            SourceError: the configuration is refused.
+            SourceError: the configuration is refused, or no broker answers.
         """
-        return self._client(self.kafka.Producer, config)
+        made = self._client(self.kafka.Producer, config)
+        self._acquaint(made)
+        return made
+
+    def _acquaint(self, client: Any) -> None:
+        """Let a client hear of the topic now; by itself it would take up to a second to ask."""
+        try:
+            client.list_topics(self._options.topic, timeout=self._options.connect_timeout_ms / 1000)
+        except self.kafka.KafkaException as error:
+            self._refuse_answer(error)
 
     def _went_wrong(self, error: Any) -> None:
         """Called by librdkafka, in a poll of ours."""
@@ -287,12 +296,7 @@ class KafkaClient(TopicLink):
 
     def describe(self) -> TopicState:  # noqa: D102
         state = super().describe()
-        try:
-            # The consumer has not heard of it yet, and would take a second to ask by itself.
-            seconds = self._options.connect_timeout_ms / 1000
-            self.consumer.list_topics(self._options.topic, timeout=seconds)
-        except self.kafka.KafkaException as error:
-            self.refuse(error)
+        self._acquaint(self.consumer)
         return state
 
     def assign(self, positions: Mapping[int, int]) -> None:

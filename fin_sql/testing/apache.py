@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fin_sql.testing.broker import TopicBroker
-from fin_sql.testing.process import Process, ProcessError, free_port
+from fin_sql.testing.process import Process, ProcessError, free_port, listens
 
 __all__ = ["KAFKA_VERSION", "ApacheBroker", "fetch", "why_no_apache"]
 
 KAFKA_VERSION = "4.1.2"
 SLF4J_VERSION = "1.7.36"  # what Kafka logs through; its log goes nowhere but to standard output
 JAVA_LEAST = 17
-START_SECONDS = 60
+START_SECONDS = 120
 USER, PASSWORD = "reader", "reader-secret"  # noqa: S105  of a broker that listens on loopback
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -182,7 +182,7 @@ class ApacheBroker(TopicBroker):
 
     def _command(self, *arguments: str) -> list[str]:
         java = str(shutil.which("java"))
-        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*"]
+        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", f"{self._jars}/*"]
         return [java, *options, *arguments]
 
     def _java(self, *arguments: str) -> None:
@@ -202,12 +202,12 @@ class ApacheBroker(TopicBroker):
 
     def _answers(self) -> bool:
         from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
 
-        # The listener itself: what stands before it may be shut.
-        admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0})
+        # By the other listener: what stands before the first may be shut.
+        if not listens(self._sasl_port):
+            return False
         try:
-            return bool(admin.list_topics(timeout=1).brokers)
+            return bool(self.beside.admin().list_topics(timeout=10).brokers)
         except KafkaException:
             return False
 

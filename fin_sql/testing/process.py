@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Process", "ProcessError", "free_port"]
+__all__ = ["Process", "ProcessError", "free_port", "listens"]
 
 # Asks the kernel to end us with our parent, sees whether it has gone already, and becomes the server.
 _BOUND = """
@@ -35,6 +35,13 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens at a port of 127.0.0.1."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Process:

@@ -96,23 +96,32 @@ def send(broker, topic, values, partition=0, **fields):
     assert failed == []
 
 
-def bare(broker, topic, partitions, seconds=10, isolation="read_committed"):
-    """(offset, value) of all messages of each partition, by a consumer without anything of ours."""
+def messages(broker, topic, partitions, isolation="read_committed"):
+    """Every message, by a consumer without anything of ours, in the order of offsets."""
     consumer = ck.Consumer(
-        broker.config() | {"group.id": "bare", "isolation.level": isolation,
+        broker.config() | {"group.id": "bare", "isolation.level": isolation, "fetch.wait.max.ms": 50,
                            "enable.auto.commit": False, "enable.partition.eof": True}
     )  # fmt: skip
+    consumer.list_topics(topic, timeout=10)  # or it would take a second to ask by itself
     consumer.assign([ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(partitions)])
-    found, ended, deadline = {p: [] for p in range(partitions)}, set(), time.monotonic() + seconds
+    found, ended, deadline = [], set(), time.monotonic() + 15
     while len(ended) < partitions:
         assert time.monotonic() < deadline
-        for message in consumer.consume(10_000, 0.05):
-            if message.error() is not None:
+        for message in consumer.consume(10_000, 0.02):
+            if message.error() is None:
+                found.append(message)
+            else:
                 assert message.error().code() == ck.KafkaError._PARTITION_EOF
                 ended.add(message.partition())
-            else:
-                found[message.partition()].append((message.offset(), message.value()))
     consumer.close()
+    return sorted(found, key=lambda m: (m.partition(), m.offset()))
+
+
+def bare(broker, topic, partitions):
+    """{partition: [(offset, value)]} of all messages."""
+    found = {p: [] for p in range(partitions)}
+    for message in messages(broker, topic, partitions):
+        found[message.partition()].append((message.offset(), message.value()))
     return found
 
 
@@ -134,7 +143,8 @@ class Reader:
         """Poll until it is so."""
         deadline = time.monotonic() + seconds
         while not done(self):
-            assert time.monotonic() < deadline, (self.rows(), self.source.positions())
+            source = self.source
+            assert time.monotonic() < deadline, (self.messages, source.positions(), source.lag())
             self.poll(most)
         return self
 

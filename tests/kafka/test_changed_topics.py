@@ -1,6 +1,7 @@
 """Topics that are deleted, made anew, grow, or forget: nothing is re-read or left out in silence."""
 
 import logging
+import time
 
 import confluent_kafka as ck
 import pytest
@@ -224,10 +225,6 @@ def test_offsets_that_compaction_has_taken_are_holes(apache, topic):
     apache.create_topic(topic, 1, settings)
     for i in range(6):
         send(apache, topic, [f"m{i}"], key="same")
-    whole = Reader(open_source(apache, topic, bounded=True)).until_ended()
-    assert whole.messages == 6
-    import time
-
     deadline, found = time.monotonic() + 60, 6
     while found == 6:
         assert time.monotonic() < deadline, "nothing was compacted"

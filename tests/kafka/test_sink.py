@@ -1,13 +1,11 @@
 """Rows written to a topic: every one arrives, by key, as JSON, and a slow broker slows the writer."""
 
 import json
-import time
 
-import confluent_kafka as ck
 import numpy as np
 import pyarrow as pa
 import pytest
-from kafka_kit import bare, start
+from kafka_kit import bare, messages, start
 
 from fin_sql.catalog.kafka_options import kafka_sink_options
 from fin_sql.catalog.kafka_sink import KafkaSink
@@ -20,22 +18,6 @@ def open_sink(broker, topic, schema, **options):
     sink = KafkaSink("out", kafka_sink_options(given), schema)
     sink.open()
     return sink
-
-
-def messages(broker, topic, partitions):
-    """Every message, with its key, time and headers, in the order of partitions and offsets."""
-    consumer = ck.Consumer(broker.config() | {"group.id": "bare", "enable.partition.eof": True})
-    consumer.assign([ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(partitions)])
-    found, ended, deadline = [], set(), time.monotonic() + 15
-    while len(ended) < partitions:
-        assert time.monotonic() < deadline
-        for message in consumer.consume(10_000, 0.05):
-            if message.error() is None:
-                found.append(message)
-            else:
-                ended.add(message.partition())
-    consumer.close()
-    return sorted(found, key=lambda m: (m.partition(), m.offset()))
 
 
 def test_rows_come_back_with_the_same_bits(broker, topic):
