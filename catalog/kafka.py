@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from fin_sql.catalog.decoding import Decoder
 from fin_sql.catalog.kafka_client import (

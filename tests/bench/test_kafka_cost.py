@@ -67,7 +67,9 @@ def bare(broker):
     consumer = ck.Consumer(broker.config() | config)
     consumer.list_topics("trades", timeout=10)
     before, found = time.perf_counter(), 0
-    consumer.assign([ck.TopicPartition("trades", p, ck.OFFSET_BEGINNING) for p in range(PARTITIONS)])
+    consumer.assign(
+        [ck.TopicPartition("trades", p, ck.OFFSET_BEGINNING) for p in range(PARTITIONS)]
+    )
     while found < MESSAGES:
         for message in consumer.consume(AT_ONCE, 0.05):
             assert message.error() is None

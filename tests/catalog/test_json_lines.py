@@ -25,7 +25,9 @@ def dumps(value):
 
 
 def test_a_row_is_an_object_of_its_columns_in_their_order():
-    rows = batch(symbol=["BTC-USD", None], price=[100.0, 1e-7], size=[2**53 + 1, None], ok=[True, False])
+    rows = batch(
+        symbol=["BTC-USD", None], price=[100.0, 1e-7], size=[2**53 + 1, None], ok=[True, False]
+    )
     assert encode_rows(rows).to_pylist() == [
         b'{"symbol":"BTC-USD","price":100.0,"size":9007199254740993,"ok":true}',
         b'{"symbol":null,"price":1e-07,"size":null,"ok":false}',
@@ -57,7 +59,9 @@ def test_doubles_of_every_size():
 def test_floats_read_back_and_are_short():
     rng = np.random.default_rng(5)
     values = rng.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)
-    values = np.concatenate((values[np.isfinite(values)], np.float32([0.1, 1e10, 16777216, -0.0, 3])))
+    values = np.concatenate(
+        (values[np.isfinite(values)], np.float32([0.1, 1e10, 16777216, -0.0, 3]))
+    )
     for text, value in zip(encode_values(pa.array(values)).to_pylist(), values, strict=True):
         assert np.float32(text.decode()) == value
         digits = text.decode().lstrip("-").partition("e")[0].replace(".", "").strip("0")
@@ -92,7 +96,9 @@ def test_every_character_that_is_escaped():
     assert encode_values(pa.array([text])).to_pylist() == [dumps(text)]
 
 
-@pytest.mark.parametrize("kind", [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)])
+@pytest.mark.parametrize(
+    "kind", [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
 def test_integers_of_every_width(kind):
     info = np.iinfo(kind)
     values = [info.min, info.max, 0, 1, None, info.max // 3]
@@ -108,8 +114,8 @@ def test_decimals_are_exact():
     found = encode_values(values).to_pylist()
     assert [decimal.Decimal(text.decode()) for text in found] == [decimal.Decimal(t) for t in texts]
     tiny = pa.array([decimal.Decimal("1e-20"), decimal.Decimal(0)], pa.decimal128(38, 30))
-    assert [json.loads(text, parse_float=decimal.Decimal) for text in encode_values(tiny).to_pylist()] == [
-        decimal.Decimal("1e-20"), 0]  # fmt: skip
+    found = [json.loads(t, parse_float=decimal.Decimal) for t in encode_values(tiny).to_pylist()]
+    assert found == [decimal.Decimal("1e-20"), 0]
 
 
 DAYS = st.integers(-719_162, 2_932_896)  # 0001-01-01 to 9999-12-31
@@ -147,11 +153,20 @@ def test_nanoseconds_and_counts():
         b'"1970-01-01T00:00:00.000000000Z"', None, b'"1677-09-21T00:12:43.145224193Z"',
         b'"2262-04-11T23:47:16.854775807Z"',
     ]  # fmt: skip
-    for name, step in (("epoch_s", 10**9), ("epoch_ms", 10**6), ("epoch_us", 10**3), ("epoch_ns", 1)):
+    for name, step in (
+        ("epoch_s", 10**9),
+        ("epoch_ms", 10**6),
+        ("epoch_us", 10**3),
+        ("epoch_ns", 1),
+    ):
         found = encode_values(array, times=name).to_pylist()
         assert found == [None if v is None else str(v // step).encode() for v in ns]
     seconds = pa.array([1_767_623_400, 0, -5], pa.timestamp("s"))
-    assert encode_values(seconds, times="epoch_ns").to_pylist() == [b"1767623400000000000", b"0", b"-5000000000"]
+    assert encode_values(seconds, times="epoch_ns").to_pylist() == [
+        b"1767623400000000000",
+        b"0",
+        b"-5000000000",
+    ]
     clock = pa.array([1], pa.time64("ns"))
     assert encode_values(clock, times="epoch_ns").to_pylist() == [b'"00:00:00.000000001"']
 

@@ -13,7 +13,6 @@ import pytest
 
 from fin_sql.catalog.kafka import KafkaSource
 from fin_sql.catalog.kafka_options import kafka_options
-
 from fin_sql.testing.apache import ApacheBroker, why_no_apache
 from fin_sql.testing.broker import Broker, why_no_broker
 
@@ -54,7 +53,9 @@ class Words:
                 source += [i] * len(found)
         rows = pa.RecordBatch.from_arrays([pa.array(words, pa.string())], schema=self.schema)
         reasons = pa.array(["it begins with 'bad'"] * len(bad), pa.string())
-        return Decoded(rows, pa.array(source, pa.int32()), Bad(pa.array(bad, pa.int32()), reasons), passed)
+        return Decoded(
+            rows, pa.array(source, pa.int32()), Bad(pa.array(bad, pa.int32()), reasons), passed
+        )
 
 
 def start(kind, **options):
@@ -81,18 +82,20 @@ def open_source(broker, topic, decoder=None, *, at=None, bounded=False, identity
 
 
 def producer(broker, **config):
-    return ck.Producer(
-        broker.config() | {"linger.ms": 5} | config
-    )
+    return ck.Producer(broker.config() | {"linger.ms": 5} | config)
 
 
 def send(broker, topic, values, partition=0, **fields):
     """Send values to one partition, and wait until they are there."""
     failed = []
     sender = producer(broker)
+
+    def report(error, _):
+        if error is not None:
+            failed.append(error)
+
     for value in values:
-        sender.produce(topic, value, partition=partition, **fields,
-                       on_delivery=lambda error, _: failed.append(error) if error else None)  # fmt: skip
+        sender.produce(topic, value, partition=partition, on_delivery=report, **fields)
     assert sender.flush(20) == 0
     assert failed == []
 
@@ -100,8 +103,9 @@ def send(broker, topic, values, partition=0, **fields):
 def messages(broker, topic, partitions, isolation="read_committed"):
     """Every message, by a consumer without anything of ours, in the order of offsets."""
     consumer = ck.Consumer(
-        broker.config() | {"group.id": "bare", "isolation.level": isolation, "fetch.wait.max.ms": 50,
-                           "enable.auto.commit": False, "enable.partition.eof": True}
+        broker.config() | {"group.id": "bare", "isolation.level": isolation,
+                           "fetch.wait.max.ms": 50, "enable.auto.commit": False,
+                           "enable.partition.eof": True}
     )  # fmt: skip
     consumer.list_topics(topic, timeout=10)  # or it would take a second to ask by itself
     consumer.assign([ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(partitions)])

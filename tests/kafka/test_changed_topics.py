@@ -1,4 +1,4 @@
-"""Topics that are deleted, made anew, grow, or forget: nothing is re-read or left out in silence."""
+"""Topics that are deleted, made anew, grow or forget: nothing is re-read or left out in silence."""
 
 import logging
 import time
@@ -43,7 +43,9 @@ def test_a_topic_that_was_made_anew_between_two_reads_is_another(broker, topic):
 def test_a_position_behind_the_end_is_refused(broker, topic):
     broker.create_topic(topic, 2)
     send(broker, topic, ["a", "b", "c"])
-    with pytest.raises(SourceChangedError, match=f"position 4 lies behind the end.* 3: .*{WHAT_TO_DO}"):
+    with pytest.raises(
+        SourceChangedError, match=f"position 4 lies behind the end.* 3: .*{WHAT_TO_DO}"
+    ):
         open_source(broker, topic, at={0: 4})
     with pytest.raises(SourceChangedError, match="position 7 lies behind the end"):
         open_source(broker, topic, start="offset:1=7")
@@ -218,8 +220,8 @@ class TestTransactions:
 
 @pytest.mark.kafka
 def test_offsets_that_compaction_has_taken_are_holes(apache, topic):
-    settings = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01",
-                "max.compaction.lag.ms": "100", "delete.retention.ms": "100"}  # fmt: skip
+    settings = {"cleanup.policy": "compact", "segment.ms": "100", "delete.retention.ms": "100",
+                "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "100"}  # fmt: skip
     apache.create_topic(topic, 1, settings)
     for i in range(6):
         send(apache, topic, [f"m{i}"], key="same")

@@ -18,7 +18,10 @@ class Json:
     """JSON by the standard library: a price, and a row for each symbol."""
 
     schema = pa.schema(
-        [pa.field("symbol", pa.dictionary(pa.int32(), pa.string())), pa.field("price", pa.float64())]
+        [
+            pa.field("symbol", pa.dictionary(pa.int32(), pa.string())),
+            pa.field("price", pa.float64()),
+        ]
     )
 
     def decode(self, messages):
@@ -33,7 +36,10 @@ class Json:
             symbols += [symbol for symbol, _ in rows]
             prices += [price for _, price in rows]
             source += [i] * len(rows)
-        arrays = [pa.array(symbols, pa.string()).dictionary_encode(), pa.array(prices, pa.float64())]
+        arrays = [
+            pa.array(symbols, pa.string()).dictionary_encode(),
+            pa.array(prices, pa.float64()),
+        ]
         return Decoded(
             pa.RecordBatch.from_arrays(arrays, schema=self.schema),
             pa.array(source, pa.int32()),
@@ -56,9 +62,9 @@ def test_rows_dead_letters_and_passed_messages_are_all_messages(broker, topic):
                 for p, values in sent.items()}  # fmt: skip
         assert reader.rows() == rows
         letters = reader.letters()
-        assert [(one["partition"], one["offset"]) for one in sorted(letters, key=lambda x: (x["partition"], x["offset"]))] == [
+        assert sorted((one["partition"], one["offset"]) for one in letters) == [
             (p, i) for p in (0, 1) for i, value in enumerate(sent[p]) if value.startswith("bad")
-        ]  # fmt: skip
+        ]
         for one in letters:
             value = sent[one["partition"]][one["offset"]].encode()
             assert one == {"source": topic, "partition": one["partition"], "offset": one["offset"],
@@ -92,7 +98,9 @@ def test_metadata_columns_stand_behind_the_rows_of_their_message(broker, topic):
         headers = [("venue", "old"), ("venue", f"v{i}"), ("trace", bytes([i, 255]))][: i % 4]
         sent.append((i % 2, i // 2, symbols, float(i), key, headers, EPOCH_MS + i))
         value = json.dumps({"s": symbols, "p": i})
-        sender.produce(topic, value, key=key, partition=i % 2, headers=headers, timestamp=EPOCH_MS + i)
+        sender.produce(
+            topic, value, key=key, partition=i % 2, headers=headers, timestamp=EPOCH_MS + i
+        )
     assert sender.flush(20) == 0
     source = open_source(broker, topic, Json(), metadata=METADATA, bounded=True)
     reader = Reader(source).until_ended(most=7)
@@ -119,10 +127,15 @@ def test_metadata_columns_stand_behind_the_rows_of_their_message(broker, topic):
 def test_a_key_or_header_that_is_no_text_costs_its_message_alone(broker, topic):
     broker.create_topic(topic)
     sender = producer(broker)
-    for i, (key, header) in enumerate([(b"a", b"x"), (b"\xff\xfe", b"x"), (b"c", b"\xff"), (None, None)]):
+    for i, (key, header) in enumerate(
+        [(b"a", b"x"), (b"\xff\xfe", b"x"), (b"c", b"\xff"), (None, None)]
+    ):
         sender.produce(topic, f"m{i} n{i}", key=key, partition=0, headers=[("h", header)])
     sender.flush(20)
-    columns = [MetadataColumn("k", "key", pa.string()), MetadataColumn("h", "header.h", pa.string())]
+    columns = [
+        MetadataColumn("k", "key", pa.string()),
+        MetadataColumn("h", "header.h", pa.string()),
+    ]
     source = open_source(broker, topic, metadata=columns, bounded=True)
     reader = Reader(source).until_ended()
     assert reader.table().to_pylist() == [
@@ -163,7 +176,9 @@ def test_tombstones_are_what_the_option_says(broker, topic, most):
 
     def read(rule, decoder=None):
         given = {"tombstones": rule} if rule else {}
-        reader = Reader(open_source(broker, topic, decoder, **given, **options)).until_ended(most=most)
+        reader = Reader(open_source(broker, topic, decoder, **given, **options)).until_ended(
+            most=most
+        )
         reader.source.close()
         assert reader.messages == 8
         assert set(reader.table()["k"].to_pylist()) == {"k"}
@@ -188,7 +203,9 @@ def test_what_a_metadata_column_must_be():
         MetadataColumn("x", "header.", pa.string())
     with pytest.raises(ArgumentTypeError, match="'offset' must be BIGINT, was string"):
         MetadataColumn("x", "offset", pa.string())
-    with pytest.raises(ArgumentTypeError, match="'header.h' must be VARCHAR or VARBINARY, was int64"):
+    with pytest.raises(
+        ArgumentTypeError, match="'header.h' must be VARCHAR or VARBINARY, was int64"
+    ):
         MetadataColumn("x", "header.h", pa.int64())
 
 

@@ -26,7 +26,11 @@ def test_what_is_left_out_has_its_default():
     found = kafka_options(LEAST)
     assert found == KafkaOptions("t", "localhost:9092")
     assert found.start == Start("earliest")
-    assert (found.isolation, found.tombstones, found.on_expired) == ("read_committed", "bad", "error")
+    assert (found.isolation, found.tombstones, found.on_expired) == (
+        "read_committed",
+        "bad",
+        "error",
+    )
     assert kafka_sink_options(LEAST) == KafkaSinkOptions("t", "localhost:9092")
 
 
@@ -115,7 +119,9 @@ def test_secrets_are_shown_to_librdkafka_alone():
     for text in (repr(found), str(found), f"{found}"):
         assert SECRET not in text
         assert "another" not in text
-    assert found.masked(f"the broker refused {SECRET} and another") == "the broker refused *** and ***"
+    assert (
+        found.masked(f"the broker refused {SECRET} and another") == "the broker refused *** and ***"
+    )
     assert found.config()["sasl.password"] == SECRET
     assert found.config()["ssl.endpoint.identification.algorithm"] == "https"
     assert found.sasl_mechanism == "SCRAM-SHA-512"
@@ -129,7 +135,8 @@ def test_without_the_package_the_error_names_the_extra():
         "from fin_sql.catalog.kafka_options import kafka_options\n"
         "import pyarrow as pa\n"
         "class Nothing: schema = pa.schema([('x', pa.string())])\n"
-        "source = KafkaSource('t', kafka_options(dict(topic='t', bootstrap_servers='a:1')), Nothing())\n"
+        "options = kafka_options(dict(topic='t', bootstrap_servers='a:1'))\n"
+        "source = KafkaSource('t', options, Nothing())\n"
         "try: source.open()\n"
         "except OSError as error: print(type(error).__name__, error)\n"
     )
