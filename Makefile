@@ -12,7 +12,7 @@ SANITIZED = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/checked" PYTHONMALLOC=m
 	ARROW_DEFAULT_MEMORY_POOL=system LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: help demo test browser lint checked package bench bench-peers docs clean FORCE
+.PHONY: help demo test browser lint checked kafka package bench bench-peers docs clean FORCE
 
 help:
 	@echo 'make demo     simulate a small market and run feature queries over it'
@@ -20,6 +20,7 @@ help:
 	@echo 'make browser  look at plots in headless Chromium, which apt installs where it may'
 	@echo 'make lint     ruff, cython-lint, mypy, and whether docs/functions.md is fresh'
 	@echo 'make checked  build with address and undefined-behaviour checks, run the laws (needs gcc)'
+	@echo 'make kafka    tests that need Apache Kafka, fetched by Maven (needs Java 17 and Maven)'
 	@echo 'make package  sdist, wheel from the sdist, an empty environment, the README in it'
 	@echo 'make bench    what every kernel costs, beside a copy and beside Polars'
 	@echo 'make bench-peers  queries from Parquet beside DuckDB, Polars and pandas (some minutes)'
@@ -63,6 +64,10 @@ checked: build/.built .venv/.dev
 	$(SANITIZED) $(BIN)/python -m pytest -q --capture=sys -p no:cacheprovider $(ARGS) \
 		tests/laws tests/exec tests/abi \
 		$(wildcard tests/catalog/test_json_*.py tests/catalog/test_avro_*.py)
+
+kafka: build/.built .venv/.dev
+	$(BIN)/python -m fin_sql.testing.apache build
+	$(BIN)/python -m pytest -q -m kafka $(ARGS) tests/kafka
 
 package: build/.built .venv/.dev
 	$(BIN)/python -m pytest -q -m package $(ARGS) tests/test_package.py

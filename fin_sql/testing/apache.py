@@ -151,7 +151,10 @@ class ApacheBroker(TopicBroker):
 
     def _configuration(self, advertised: int) -> str:
         plain, sasl, control = self.port, self._sasl_port, self._control_port
-        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        login = (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'user_{USER}="{PASSWORD}";'
+        )
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -164,7 +167,7 @@ class ApacheBroker(TopicBroker):
             "CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "PLAIN",
             "sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.sasl.plain.sasl.jaas.config": f'{module} required user_{USER}="{PASSWORD}";',
+            "listener.name.sasl.plain.sasl.jaas.config": login,
             "log.dirs": str(self._folder / "data"),
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",
@@ -182,7 +185,13 @@ class ApacheBroker(TopicBroker):
 
     def _command(self, *arguments: str) -> list[str]:
         java = str(shutil.which("java"))
-        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", f"{self._jars}/*"]
+        options = [
+            "-Xmx512m",
+            "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-cp",
+            f"{self._jars}/*",
+        ]
         return [java, *options, *arguments]
 
     def _java(self, *arguments: str) -> None:

@@ -45,7 +45,7 @@ class TopicBroker:
         Raises:
             KafkaException: the broker refuses it.
         """
-        from confluent_kafka.admin import NewTopic
+        from confluent_kafka.cimpl import NewTopic
 
         topic = NewTopic(name, partitions, 1, config=dict(config or {}))
         admin = self.admin()
@@ -68,7 +68,7 @@ class TopicBroker:
         Raises:
             KafkaException: the broker refuses it.
         """
-        from confluent_kafka.admin import NewPartitions
+        from confluent_kafka.cimpl import NewPartitions
 
         admin = self.admin()
         admin.create_partitions([NewPartitions(name, total)])[name].result(10)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["Process", "ProcessError", "free_port", "listens"]
 
-# Asks the kernel to end us with our parent, sees whether it has gone already, and becomes the server.
+# Asks to be ended with its parent, looks whether that has gone already, and becomes the server.
 _BOUND = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":

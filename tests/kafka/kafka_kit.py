@@ -89,9 +89,13 @@ def send(broker, topic, values, partition=0, **fields):
     """Send values to one partition, and wait until they are there."""
     failed = []
     sender = producer(broker)
+
+    def report(error, _):
+        if error is not None:
+            failed.append(error)
+
     for value in values:
-        sender.produce(topic, value, partition=partition, **fields,
-                       on_delivery=lambda error, _: failed.append(error) if error else None)  # fmt: skip
+        sender.produce(topic, value, partition=partition, on_delivery=report, **fields)
     assert sender.flush(20) == 0
     assert failed == []
 
@@ -99,8 +103,9 @@ def send(broker, topic, values, partition=0, **fields):
 def messages(broker, topic, partitions, isolation="read_committed"):
     """Every message, by a consumer without anything of ours, in the order of offsets."""
     consumer = ck.Consumer(
-        broker.config() | {"group.id": "bare", "isolation.level": isolation, "fetch.wait.max.ms": 50,
-                           "enable.auto.commit": False, "enable.partition.eof": True}
+        broker.config() | {"group.id": "bare", "isolation.level": isolation,
+                           "fetch.wait.max.ms": 50, "enable.auto.commit": False,
+                           "enable.partition.eof": True}
     )  # fmt: skip
     consumer.list_topics(topic, timeout=10)  # or it would take a second to ask by itself
     consumer.assign([ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(partitions)])

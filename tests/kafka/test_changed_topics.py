@@ -1,4 +1,4 @@
-"""Topics that are deleted, made anew, grow, or forget: nothing is re-read or left out in silence."""
+"""Topics that are deleted, made anew, grow or forget: nothing is re-read or left out in silence."""
 
 import logging
 import time
@@ -220,8 +220,8 @@ class TestTransactions:
 
 @pytest.mark.kafka
 def test_offsets_that_compaction_has_taken_are_holes(apache, topic):
-    settings = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01",
-                "max.compaction.lag.ms": "100", "delete.retention.ms": "100"}  # fmt: skip
+    settings = {"cleanup.policy": "compact", "segment.ms": "100", "delete.retention.ms": "100",
+                "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "100"}  # fmt: skip
     apache.create_topic(topic, 1, settings)
     for i in range(6):
         send(apache, topic, [f"m{i}"], key="same")

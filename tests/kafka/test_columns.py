@@ -62,9 +62,9 @@ def test_rows_dead_letters_and_passed_messages_are_all_messages(broker, topic):
                 for p, values in sent.items()}  # fmt: skip
         assert reader.rows() == rows
         letters = reader.letters()
-        assert [(one["partition"], one["offset"]) for one in sorted(letters, key=lambda x: (x["partition"], x["offset"]))] == [
+        assert sorted((one["partition"], one["offset"]) for one in letters) == [
             (p, i) for p in (0, 1) for i, value in enumerate(sent[p]) if value.startswith("bad")
-        ]  # fmt: skip
+        ]
         for one in letters:
             value = sent[one["partition"]][one["offset"]].encode()
             assert one == {"source": topic, "partition": one["partition"], "offset": one["offset"],

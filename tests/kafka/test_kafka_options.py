@@ -135,7 +135,8 @@ def test_without_the_package_the_error_names_the_extra():
         "from fin_sql.catalog.kafka_options import kafka_options\n"
         "import pyarrow as pa\n"
         "class Nothing: schema = pa.schema([('x', pa.string())])\n"
-        "source = KafkaSource('t', kafka_options(dict(topic='t', bootstrap_servers='a:1')), Nothing())\n"
+        "options = kafka_options(dict(topic='t', bootstrap_servers='a:1'))\n"
+        "source = KafkaSource('t', options, Nothing())\n"
         "try: source.open()\n"
         "except OSError as error: print(type(error).__name__, error)\n"
     )

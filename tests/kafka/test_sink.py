@@ -1,4 +1,4 @@
-"""Rows written to a topic: every one arrives, by key, as JSON, and a slow broker slows the writer."""
+"""Rows written to a topic: every one arrives, by key, as JSON; a slow broker slows the writer."""
 
 import json
 
@@ -81,7 +81,8 @@ def test_a_key_has_the_partition_that_kafkas_own_clients_give_it(broker, topic):
         (pa.array(["a", None, "é"]).dictionary_encode(), [b"a", None, "é".encode()]),
         (pa.array([b"\xff", None, b""]), [b"\xff", None, b""]),
         (pa.array([1, None, -5]), [b"1", None, b"-5"]),
-        (pa.array([0, None, 1], pa.timestamp("ms")), [b"1970-01-01T00:00:00.000Z", None, b"1970-01-01T00:00:00.001Z"]),
+        (pa.array([0, None, 1], pa.timestamp("ms")),
+         [b"1970-01-01T00:00:00.000Z", None, b"1970-01-01T00:00:00.001Z"]),
     ],
 )  # fmt: skip
 def test_a_key_is_the_text_of_its_column(broker, topic, column, keys):
@@ -133,13 +134,15 @@ def test_a_column_gives_messages_their_time(broker, topic):
 def test_a_row_that_is_deleted_is_a_tombstone(broker, topic):
     broker.create_topic(topic)
     rows = pa.RecordBatch.from_pydict({
-        "k": ["a", "b", "a", "b"], "n": [1, 2, 3, 4], "__op": ["insert", "insert", "update", "delete"],
+        "k": ["a", "b", "a", "b"], "n": [1, 2, 3, 4],
+        "__op": ["insert", "insert", "update", "delete"],
     })  # fmt: skip
     sink = open_sink(broker, topic, rows.schema, key="k")
     sink.write(rows)
     sink.flush()
     assert [(m.key(), m.value()) for m in messages(broker, topic, 1)] == [
-        (b"a", b'{"k":"a","n":1}'), (b"b", b'{"k":"b","n":2}'), (b"a", b'{"k":"a","n":3}'), (b"b", None),
+        (b"a", b'{"k":"a","n":1}'), (b"b", b'{"k":"b","n":2}'),
+        (b"a", b'{"k":"a","n":3}'), (b"b", None),
     ]  # fmt: skip
     for column, value, wanted in (("__op", "upsert", "must be one of insert.*'upsert' in row 1"),
                                   ("__op", None, "was None in row 1"),
