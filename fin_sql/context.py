@@ -98,7 +98,12 @@ class Context:
     @property
     def ours(self) -> Ours:
         """What statements this session takes beside the forms that only fin_sql knows."""
-        return replace(self._ours, tables=frozenset(self.streams.tables))
+        return replace(self._ours, tables=frozenset(self.streams.names))
+
+    @property
+    def endless(self) -> list[str]:
+        """The names of streaming tables."""
+        return list(self.streams.tables)
 
     @property
     def catalog(self) -> Catalog:
@@ -176,6 +181,7 @@ class Context:
         self.put(Table(name.lower(), source.schema, Order(_columns(order_by)), source))
 
     def _refuse_kept(self, name: str) -> None:
+        self.streams.refuse(name.lower())
         if self.kept is not None and name.lower() in self.kept:
             msg = f"table '{name.lower()}' is kept in the home: DROP TABLE it, or take another name"
             raise SqlError(msg)
@@ -238,6 +244,14 @@ class Context:
         if self.kept is not None:
             self.kept.check(name.lower())
         return self._catalog[name] if name in self._catalog else None
+
+    def refuse_endless(self, name: str) -> None:
+        """Refuse to change a streaming table or a materialized view in place of dropping it.
+
+        Raises:
+            SqlError: the name is that of one.
+        """
+        self.streams.refuse(name)
 
     def exists(self, name: str) -> bool:
         """Whether a name is taken, by a table or a view."""

@@ -15,7 +15,7 @@ from fin_sql.errors import FinSqlError, SqlError
 from fin_sql.exec.fragment import plain_message
 from fin_sql.exec.pull import pulled
 from fin_sql.saving import save
-from fin_sql.sql.commands import Command
+from fin_sql.sql.commands import Command, CreateView
 from fin_sql.sql.explain import explained
 from fin_sql.sql.lower import Counted, Run
 from fin_sql.sql.plan import Node
@@ -144,10 +144,12 @@ class Query:
         if isinstance(plan, Setting):
             return f"Setting {plan.name}"
         if isinstance(plan, Command):
-            plan = getattr(plan, "plan", None)
-            if plan is None:
+            if not isinstance(plan, CreateView):
                 raise SqlError("EXPLAIN takes a query, or a statement that saves one")
-            return explained(plan, self._context.layouts)
+            if analyze:
+                raise SqlError("a continuous query has no end: EXPLAIN it without ANALYZE")
+            self._context.streams.check(plan)
+            return explained(plan.plan, self._context.layouts)
         if plan is None:
             return str(self._frame.optimized_logical_plan().display_indent())  # type: ignore[union-attr]
         counted: dict[int, Counted] | None = None

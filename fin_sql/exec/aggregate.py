@@ -22,6 +22,7 @@ from fin_sql.exec.time_windows import NO_TIME, Timeline, TimeWindow
 from fin_sql.states import Cancel, States
 
 WINDOW_START, WINDOW_END = "window_start", "window_end"
+SPREAD_ROWS = 4_096  # of a batch whose calls are worth other threads
 REPEATED = 1 << 20  # rows of a part that is repeated for each of the windows they fall into
 
 
@@ -149,7 +150,7 @@ class KernelAggregate(Operator):
             (folded, states, *kept[folded.call.kept])
             for folded, states in zip(self._folded, self._states, strict=True)
         ]
-        if self._threads > 1:
+        if self._threads > 1 and len(batch) >= SPREAD_ROWS:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads)
             self._running = [self._pool.submit(self._fold, *job) for job in jobs]

@@ -28,6 +28,7 @@ from fin_sql.exec.order import Order, Piece, order_kind
 from fin_sql.snapshots import pack, unpack, verify
 from fin_sql.states import Cancel, States
 
+SPREAD_ROWS = 4_096  # of a batch whose calls are worth other threads
 Job = tuple[int, pa.RecordBatch, Slots, list[tuple[int, int]]]
 
 
@@ -122,7 +123,7 @@ class KernelWindow(Operator):
         return [Piece(pa.RecordBatch.from_arrays(arrays, names), piece.ordinals)]
 
     def _outputs(self, jobs: list[Job]) -> dict[int, pa.Array]:
-        if self._threads > 1:
+        if self._threads > 1 and len(jobs[0][1]) >= SPREAD_ROWS:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads)
             made = list(self._pool.map(self._run, jobs))

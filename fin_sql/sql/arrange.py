@@ -100,6 +100,8 @@ def lie(node: Node, keys: tuple[str, ...], columns: tuple[str, ...], layouts: An
     if own_keys and set(prefix) == set(own_keys) and len(set(own_keys)) == len(own_keys):
         if declared[len(prefix) : len(prefix) + len(own)] == own and prefix == own_keys:
             return Lie(Verdict.KEY, "declared", total)
+    if getattr(found.scan.table.source, "grows", False):  # two looks may see different rows
+        return Lie(Verdict.NONE, "sorted", total)
     verdict = layouts.of(found.scan.table.source, own_keys, own).verdict
     if verdict is Verdict.NONE:
         return Lie(verdict, "sorted", total)
@@ -149,10 +151,18 @@ def endless(node: Node) -> bool:
     return any(endless(part) for part in node.inputs)
 
 
+def arrives(node: Node) -> bool:
+    """Whether rows of a plan come as they arrive, in no order of time."""
+    if isinstance(node, Scan):
+        return bool(getattr(node.table.source, "arrival", False))
+    return any(arrives(part) for part in node.inputs)
+
+
 def event_times(node: Node) -> frozenset[str]:
     """The columns of an endless plan that hold the event time, in whose order its rows come."""
     if isinstance(node, Scan):
         time = getattr(node.table.source, "event_time", None)
+        time = None if arrives(node) else time
         return frozenset(flat for name, flat in node.columns if name == time)
     if isinstance(node, Concat):
         shared: set[str] = set(node.schema.names)

@@ -31,6 +31,7 @@ STREAMS = pa.schema(
 )
 
 Kind = Literal["streaming table", "materialized view", "sink"]
+Places = Mapping[str, tuple[int, int]]  # where options stand in the text
 
 
 class Command:
@@ -48,6 +49,7 @@ class CreateStreamingTable(Command):
     text: str
     replace: bool = False
     if_not_exists: bool = False
+    places: Places = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class CreateView(Command):
     replace: bool = False
     if_not_exists: bool = False
     plan: Any = None
+    places: Places = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class CreateSink(Command):
     options: Mapping[str, str]
     text: str
     if_not_exists: bool = False
+    places: Places = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, cast
 
 import pyarrow as pa
 
-from fin_sql.errors import FinSqlError, SqlError
+from fin_sql.errors import FinSqlError, NotStreamableError, SqlError
 from fin_sql.exec.fragment import Evaluator
 from fin_sql.sql.commands import (
     Alter,
@@ -21,12 +21,14 @@ from fin_sql.sql.commands import (
     Subscribe,
 )
 from fin_sql.sql.syntax import Span
-from fin_sql.sql.text import Text
+from fin_sql.sql.text import Text, underlined
 from fin_sql.stream.definition import ColumnEntry, Condition, StreamDefinition
 
 FORMATS = ("iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
 METADATA = ("partition", "offset", "timestamp", "key", "topic", "unnest")
 COLUMN = "name TYPE [NOT NULL] [FROM 'path'] [FORMAT 'format']"
+NOT_REPEATED = ("now", "today", "random", "rand", "uuid")
+OF_THE_MOMENT = ("current_date", "current_time", "current_timestamp")
 _ENDS = ("not", "from", "format", "metadata")
 
 
@@ -58,6 +60,7 @@ class Reader:
     def __init__(self, text: Text, end: int, evaluator: Evaluator) -> None:
         self.text, self.end, self.evaluator = text, end, evaluator
         self.at = 0
+        self._places: dict[str, tuple[int, int]] = {}
 
     def _fail(self, message: str) -> NoReturn:
         self.text.fail(message, min(self.at, self.end))
@@ -77,8 +80,15 @@ class Reader:
         token = self.text.tokens[self.at]
         if self.at >= self.end or not token.names:
             self._fail(f"the name of a {what} was expected")
+        if token.text.startswith("__"):
+            self._fail("names that begin with '__' are fin_sql's own")
         self.at += 1
-        return token.text
+        if what == "column":
+            return token.text
+        if "." in token.text or self.at < self.end and self.text.tokens[self.at].says("."):
+            self.at -= 1
+            self._fail(f"a {what} is in no schema: write the name alone, without a dot")
+        return token.text.lower()
 
     def _string(self, what: str) -> str:
         token = self.text.tokens[self.at]
@@ -140,7 +150,11 @@ class Reader:
     def _create(self) -> Command:
         replace = self._says("or", "replace")
         kind = self._kind()
+        if replace and kind == "sink":
+            self.text.fail("a sink is not replaced: DROP SINK it first", 1, 3)
         absent = self._says("if", "not", "exists")
+        if absent and replace:
+            self.text.fail("OR REPLACE and IF NOT EXISTS exclude each other", 1, self.at)
         name = self._name(kind)
         if kind == "streaming table":
             return self._table(name, replace, absent)
@@ -150,14 +164,37 @@ class Reader:
             view = self._name("view")
             options = self._options()
             self._done()
-            return CreateSink(name, view, options, self.text.sql, absent)
+            return CreateSink(name, view, options, self.text.sql, absent, self._places)
+        if self.text.tokens[self.at].says("("):
+            self._fail("columns are named in the query: AS SELECT expr AS name, ...")
         options = self._options() if self.text.tokens[self.at].says("with") else {}
         if not self._says("as"):
             self._fail("AS query was expected")
         if self.at >= self.end:
             self._fail("a query was expected")
         query = (self.at, self.end)
-        return CreateView(name, query, options, self.text.sql, replace, absent)
+        self._repeatable(*query)
+        return CreateView(name, query, options, self.text.sql, replace, absent, None, self._places)
+
+    def _repeatable(self, begin: int, end: int) -> None:
+        """Refuse what is not the same each time that a query is run."""
+        tokens = self.text.tokens
+        for i in range(begin, end):
+            token, before = tokens[i], tokens[i - 1]
+            calls = tokens[i + 1].says("(") and not before.says(".")
+            if token.says(*NOT_REPEATED) and calls or token.says(*OF_THE_MOMENT):
+                if not before.says(".", "as"):
+                    msg = (
+                        f"{token.text}() gives another value each time: what goes on for ever "
+                        "cannot repeat it; take a column, or ask for it where a view is read"
+                    )
+                    msg = underlined(msg, self.text.sql, token.begin, token.end)
+                    raise NotStreamableError(msg)
+            sliced = before.names or before.kind == "number" or before.says(")", "]")
+            named = token.says(":") and tokens[i + 1].names and not sliced
+            if named or token.kind == "symbol" and token.text.startswith(("$", "?")):
+                msg = "what is kept takes no parameters, as they are gone later: write the value"
+                self.text.fail(msg, i, i + 1 + named)
 
     def _options(self) -> dict[str, str]:
         if not self._says("with") or not self.text.tokens[self.at].says("("):
@@ -168,17 +205,26 @@ class Reader:
             key = self.text.tokens[begin]
             if stop - begin < 3 or not key.names or not self.text.tokens[begin + 1].says("="):
                 self.text.fail("option = value was expected", begin, max(stop, begin + 1))
-            if key.text in found:
-                self.text.fail(f"option '{key.text}' stands twice", begin)
-            found[key.text] = self._literal((begin + 2, stop))
+            name = key.text.lower()
+            if name in found:
+                self.text.fail(f"option '{name}' stands twice", begin)
+            found[name] = self._literal((begin + 2, stop))
+            self._places[name] = (key.begin, self.text.tokens[stop - 1].end)
         self.at = close + 1
         return found
 
     def _literal(self, span: Span) -> str:
-        token = self.text.tokens[span[0]]
-        if span[1] - span[0] == 1:
-            return token.text
-        return self.text.written(*span)
+        """The text of a literal."""
+        first, last = (self.text.tokens[k] for k in (span[0], span[1] - 1))
+        length = span[1] - span[0]
+        if length == 1 and (first.kind in ("string", "number") or first.says("true", "false")):
+            return first.text
+        if length == 2 and first.says("-") and last.kind == "number":
+            return f"-{last.text}"
+        if length == 3 and first.says("interval") and last.kind == "word":
+            return self.text.written(*span)
+        what = "'text', a number, true, false or INTERVAL '...' unit was expected"
+        self.text.fail(what, span[0], max(span[1], span[0] + 1))
 
     # ------------------------------------------------------------ CREATE STREAMING TABLE
 
@@ -218,7 +264,7 @@ class Reader:
         options = self._options()
         self._done()
         made = StreamDefinition(name, tuple(columns), *time, tuple(unnest), where, options)
-        return CreateStreamingTable(made, self.text.sql, replace, absent)
+        return CreateStreamingTable(made, self.text.sql, replace, absent, self._places)
 
     def _next_is_string(self) -> bool:
         return self.at + 1 < self.end and self.text.tokens[self.at + 1].kind == "string"
@@ -288,12 +334,22 @@ class Reader:
             self._fail("a computed column is written name AS (expression)")
         begin, stop = self.at + 1, self.text.closing[self.at]
         self.at = stop + 1
+        if begin == stop:
+            self.text.fail("an expression was expected", begin - 1, stop + 1)
+        self._repeatable(begin, stop)
         sql = self.text.written(begin, stop)
         schema = pa.schema([pa.field(c.name, c.type) for c in before])
+        if not before:
+            self.text.fail("a computed column uses columns that stand before it", begin, stop)
         try:
-            (field,) = self.evaluator.describe(f"SELECT {sql} AS v FROM __in", {"__in": schema})
+            shown = f"SELECT {sql} AS v FROM __in"
+            (field,) = self.evaluator.describe(shown, {"__in": schema})
+            alone = self.evaluator.row_local(shown, schema)
         except FinSqlError as error:
             self.text.fail(str(error), begin, stop)
+        if not alone:
+            msg = "a computed column is an expression of one row: aggregates, windows and queries"
+            self.text.fail(f"{msg} go into a view", begin, stop)
         return ColumnEntry(name, field.type, computed=sql)
 
     def _watermark(self, columns: list[ColumnEntry]) -> tuple[str, int]:

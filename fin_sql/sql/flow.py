@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from fin_sql.exec.closing import ClosingAggregate, UpsertAggregate
 from fin_sql.exec.fragment import Evaluator, params_in
 from fin_sql.exec.order import Piece
 from fin_sql.exec.windows import KernelWindow as WindowOperator
-from fin_sql.sql.arrange import endless, event_times, origin
+from fin_sql.sql.arrange import arrives, endless, event_times, origin
 from fin_sql.sql.batches import (
     batch_of,
     conformed,
@@ -40,6 +40,7 @@ from fin_sql.sql.plan import (
     Relational,
     Scan,
 )
+from fin_sql.sql.refusals import why_not, why_not_together
 from fin_sql.sql.text import mentioned
 from fin_sql.states import Cancel
 from fin_sql.stream.intake import joined
@@ -74,6 +75,7 @@ class Flow:
         threads: for the calls of a window.
         memory_limit: for what bounded inputs hold.
         cancel: stops the operators from another thread.
+        dry: nothing will run: bounded tables are not read.
     """
 
     evaluator: Evaluator
@@ -82,6 +84,7 @@ class Flow:
     threads: int = 1
     memory_limit: int = 1 << 30
     cancel: Cancel = field(default_factory=Cancel)
+    dry: bool = False
     inputs: list[tuple[Any, Rows]] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
 
@@ -107,6 +110,8 @@ class Flow:
 
     def static(self, node: Node) -> list[pa.RecordBatch]:
         """The rows of a bounded part of the plan."""
+        if self.dry:
+            return []
         run = Run(self.evaluator, self.layouts, self.params, threads=self.threads,
                   memory_limit=self.memory_limit, cancel=self.cancel)  # fmt: skip
         return list(run.batches(node))
@@ -116,10 +121,10 @@ class Flow:
     def _scan(self, node: Scan) -> Built:
         rows = Rows(node.columns)
         self.inputs.append((node.table, rows))
-        key = getattr(node.table.source, "key", ())
+        key = getattr(node.table.source, "key", None)
         flats = {name: flat for name, flat in node.columns}
-        upsert = tuple(flats.get(name, name) for name in key)
-        return Built(rows, upsert, bool(key))
+        upsert = tuple(flats.get(name, name) for name in key or ())
+        return Built(rows, upsert, key is not None)
 
     def _project(self, node: Project) -> Built:
         below = self.build(node.input)
@@ -191,7 +196,7 @@ class Flow:
             msg = f"{calls[0]}() gives another value each time: a continuous query cannot repeat it"
             raise NotStreamableError(msg)
 
-    def _refuse_upsert(self, what: str) -> None:
+    def _refuse_upsert(self, what: str) -> NoReturn:
         msg = (
             f"{what} cannot follow a GROUP BY without a window of time: its rows change. Group by "
             "TUMBLE(ts, ...) too, or query the view with a SELECT"
@@ -248,6 +253,8 @@ class Flow:
 
     def _by_time(self, what: str, column: str, rows: Node) -> None:
         """Check that something goes by the event time of its rows."""
+        if arrives(rows):
+            self._refuse_arrival(what)
         times = event_times(rows)
         if column not in times:
             known = ", ".join(sorted(times)) or "none: it must be in the SELECT list below"
@@ -257,11 +264,20 @@ class Flow:
             )
             raise NotStreamableError(msg)
 
+    def _refuse_arrival(self, what: str) -> NoReturn:
+        msg = (
+            f"{what} needs rows in the order of event time, and a table WITH (order = 'arrival') "
+            "gives them as they come: leave that option out"
+        )
+        raise NotStreamableError(msg)
+
     def _window(self, node: KernelWindow) -> Built:
         below = self.build(node.input)
         if below.retracts:
             self._refuse_upsert("OVER")
-        self._by_time("OVER (... ORDER BY ts)", (*node.order_by, "")[0], node.input)
+        came = arrives(node.input)
+        if not came:
+            self._by_time("OVER (... ORDER BY ts)", (*node.order_by, "")[0], node.input)
         schema = node.input.schema
         operator = WindowOperator(
             node.calls, schema, node.partition_by, node.order_by, cancel=self.cancel,
@@ -272,9 +288,10 @@ class Flow:
         def prepare(batch: pa.RecordBatch) -> pa.RecordBatch:
             return decoded(batch, texts, schema) if texts else batch
 
-        together = operator.needs_whole_ties or len(node.order_by) > 1
+        if operator.needs_whole_ties and came:
+            self._refuse_arrival("OVER with a default or a RANGE frame")
         stage: Operated = Operated(operator, (prepare,))
-        if together:
+        if operator.needs_whole_ties or (len(node.order_by) > 1 and not came):
             stage = Windowed(operator, prepare, node.order_by, lambda b: joined(b, b[0].schema))
         below.stage.feeds(stage)
         return Built(stage)
@@ -310,6 +327,8 @@ class Flow:
         parts = [self.build(part) for part in node.parts]
         if any(part.retracts for part in parts):
             self._refuse_upsert("UNION ALL")
+        if arrives(node):
+            self._refuse_arrival("UNION ALL")
         times = event_times(node)
         if not times:
             msg = "UNION ALL of endless tables needs their event times in one column of each"
@@ -333,29 +352,21 @@ class Flow:
         raise NotStreamableError(msg)
 
     def _relational(self, node: Relational) -> Built:
-        if not node.named or not endless(node.named[0][1]):
-            raise NotStreamableError(self._cannot(node))
+        first = bool(node.named) and endless(node.named[0][1])
+        if not first:
+            raise NotStreamableError(why_not(node.sql, endless_first=False))
         from fin_sql.sql.lookup import lookup_of
 
         below = self.build(node.named[0][1])
         if below.retracts:
             self._refuse_upsert("a join")
         if any(endless(part) for _, part in node.named[1:]):
-            msg = (
-                "a join of two endless tables has no bound on what it holds: write ASOF JOIN, or "
-                "group one side by TUMBLE(ts, ...)"
-            )
-            raise NotStreamableError(msg)
-        stage = lookup_of(self, node)
-        if stage is None:
-            raise NotStreamableError(self._cannot(node))
-        return self._next(below, stage)
-
-    def _cannot(self, node: Relational) -> str:
-        words = " ".join(node.sql.split())
-        shown = words if len(words) < 100 else f"{words[:97]}..."
-        return (
-            "a continuous query takes WHERE, expressions, ASOF JOIN, joins with bounded tables, "
-            "windows with an ORDER BY of the event time, GROUP BY and UNION ALL; this part of it "
-            f"needs all rows at once: {shown}"
-        )
+            raise NotStreamableError(why_not_together(node.sql))
+        stages = lookup_of(self, node)
+        if stages is None:
+            raise NotStreamableError(why_not(node.sql, endless_first=True))
+        for stage in stages:
+            below = self._next(below, stage)
+            self.stages.append(stage)
+        self.stages.pop()  # as `build` appends the last one
+        return below

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from fin_sql.sql.arrange import endless
 from fin_sql.sql.groups import GroupRewriter, Groups, NotFoldedError
 from fin_sql.sql.names import Rewriter
 from fin_sql.sql.plan import ORDINAL, Filter, Node
@@ -34,7 +35,8 @@ def fold_groups(binder: Binder, select: Select, query: Query, relation: Relation
         order = binder.order_terms(query, rewriter, outputs)
     except NotFoldedError:
         return None
-    if not groups.worthwhile:
+    kept = endless(relation.node) and not groups.others  # for DataFusion all rows are too many
+    if not groups.worthwhile and not kept:
         return None
     node: Node = groups.build(binder.project)
     if having and having.subquery:

@@ -11,13 +11,16 @@ import pyarrow as pa
 from fin_sql.errors import SqlError, UnknownNameError
 from fin_sql.sql.asof import bind_asof
 from fin_sql.sql.pivot import bind_pivot
-from fin_sql.sql.plan import ORDINAL, Node, Scan, named_columns, renamed
+from fin_sql.sql.plan import ORDINAL, Node, Scan, Step, named_columns, renamed
 from fin_sql.sql.scope import Column, Relation
 from fin_sql.sql.syntax import Asof, Derived, Foreign, Joined, Named, Pivoted, Source
 from fin_sql.sql.text import quoted
 
 if TYPE_CHECKING:
     from fin_sql.sql.bind import Binder
+
+_PLAIN_JOINS = {"join": "inner", "inner join": "inner", "left join": "left",
+                "left outer join": "left"}  # fmt: skip
 
 
 def bind_source(binder: Binder, source: Source) -> Relation:
@@ -112,6 +115,7 @@ def _by_datafusion(binder: Binder, source: Joined, parts: list[Relation]) -> Rel
     names = [binder.input_name() for _ in parts]
     sql, merged = names[0], dict(whole.merged)
     hidden = set(whole.hidden)
+    steps: list[Step] = []
     for part, name, (before, after) in zip(parts[1:], names[1:], source.words, strict=True):
         words = text.written(*before).lower()
         if "natural" in words:
@@ -125,6 +129,7 @@ def _by_datafusion(binder: Binder, source: Joined, parts: list[Relation]) -> Rel
             whole.node, (*whole.columns, *part.columns), merged | part.merged, frozenset(hidden)
         )
         sql += f"{'' if words == ',' else ' '}{words} {name}"
+        condition = ""
         if after[0] < after[1]:
             clause = text.tokens[after[0]]
             if clause.says("using"):
@@ -139,14 +144,18 @@ def _by_datafusion(binder: Binder, source: Joined, parts: list[Relation]) -> Rel
                     terms.append(f"{quoted(one[0].flat)} = {quoted(other[0].flat)}")
                     merged[key] = one[0].flat
                     hidden |= {(c.alias, c.name) for c in other}
-                sql += f" ON {' AND '.join(terms)}"
+                condition = " AND ".join(terms)
             elif clause.says("on"):
                 written = binder.rewriter(both).write((after[0] + 1, after[1]))
                 if written.inputs:
                     text.fail("a query of this kind cannot stand in ON: use a CTE", *after)
-                sql += f" ON {written.sql}"
+                condition = written.sql
             else:
                 text.fail("ON or USING was expected", *after)
+            sql += f" ON {condition}"
+        kind = _PLAIN_JOINS.get(" ".join(words.split()))
+        if kind and condition:
+            steps.append(Step(kind, condition))
         whole = replace(
             both, columns=(*whole.columns, *visible), merged=merged | part.merged,
             hidden=frozenset(hidden | part.hidden),
@@ -160,6 +169,8 @@ def _by_datafusion(binder: Binder, source: Joined, parts: list[Relation]) -> Rel
         dict(zip(names, (p.node for p in parts), strict=True)),
         ordered=True,
     )
+    if len(steps) + 1 == len(parts) == len(node.named):
+        node = replace(node, steps=tuple(steps))
     return Relation(node, whole.columns, whole.merged, whole.hidden)
 
 

@@ -92,6 +92,7 @@ class Run:
     cancel: Cancel = field(default_factory=Cancel)
     progress: Callable[[int], None] | None = None
     counted: dict[int, Counted] | None = None
+    moments: dict[int, Any] = field(default_factory=dict)  # of the views that it reads
 
     def batches(self, node: Node) -> Batches:
         """The rows of a plan, in the types of its schema."""
@@ -126,7 +127,7 @@ class Run:
         names = [flat for _, flat in node.columns]
         distinct = list(dict.fromkeys(columns))
         rows = max(BATCH_BYTES // _row_bytes(node), 8_192)
-        scanned = node.table.source.scan(
+        scanned = self._source(node).scan(
             distinct, encoded=texts, batch_rows=min(rows, self.batch_rows), bounds=node.bounds
         )
         for batch in scanned:
@@ -136,6 +137,16 @@ class Run:
             if distinct != columns:
                 batch = batch.select(columns)
             yield batch_of(batch.columns, names, batch.num_rows)
+
+    def _source(self, node: Scan) -> Any:
+        """Where rows are read; a view has the same ones wherever the statement names it."""
+        source = node.table.source
+        moment = getattr(source, "moment", None)
+        if moment is None:
+            return source
+        if id(source) not in self.moments:
+            self.moments.setdefault(id(source), moment())
+        return self.moments[id(source)]
 
     def project(self, node: Project) -> Batches:
         """Columns as they are, and expressions by DataFusion."""

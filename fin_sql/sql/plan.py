@@ -277,6 +277,14 @@ class Aggregate(OverOne):
 
 
 @dataclass(frozen=True)
+class Step:
+    """A join of what stands before it: "inner" or "left", and its condition."""
+
+    kind: str
+    on: str
+
+
+@dataclass(frozen=True)
 class Relational:
     """A query that DataFusion runs over whole inputs.
 
@@ -287,6 +295,7 @@ class Relational:
         ordered: its first input rides along with a column ORDINAL, which the text sorts by.
         settled: its rows always come in one order: the text sorts by all columns.
         note: what EXPLAIN adds.
+        steps: where it is nothing but joins of the first input with each of the others.
     """
 
     sql: str
@@ -295,6 +304,7 @@ class Relational:
     ordered: bool = False
     note: str = ""
     settled: bool = False
+    steps: tuple[Step, ...] = ()
 
     @property
     def inputs(self) -> tuple[Node, ...]:

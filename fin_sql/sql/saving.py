@@ -41,6 +41,9 @@ class Saver(Files, Protocol):
     def exists(self, name: str) -> bool:
         """Whether a name is taken, by a table or a view."""
 
+    def refuse_endless(self, name: str) -> None:
+        """Raise SqlError for the name of a streaming table or a materialized view."""
+
     def target(
         self,
         path: str,
@@ -130,7 +133,15 @@ class Saving:
             self.text.fail("the name of a table has no dot", at)
         if token.text.startswith("__"):
             self.text.fail("names that begin with '__' are fin_sql's own", at)
-        return token.text.lower()
+        name = token.text.lower()
+        self._refuse_endless(name, at)
+        return name
+
+    def _refuse_endless(self, name: str, at: int) -> None:
+        try:
+            self.session.refuse_endless(name)
+        except SqlError as error:
+            self.text.fail(str(error), at)
 
     def _says(self, at: int, *words: str) -> bool:
         """Whether words follow each other."""
@@ -346,6 +357,7 @@ class Saving:
         while at < self.end and tokens[at].says("from", "table", "into", "only"):
             at += 1
         if at < self.end and tokens[at].names and self.session.table(tokens[at].text) is not None:
+            self._refuse_endless(tokens[at].text.lower(), at)
             word, name = tokens[0].text.upper(), tokens[at].text
             msg = (
                 f"{word} is not known: write CREATE OR REPLACE TABLE {name} AS SELECT ... FROM "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +31,10 @@ class Session(Saver, Protocol):
     @property
     def ours(self) -> Ours:
         """What statements it takes beside our forms."""
+
+    @property
+    def endless(self) -> Collection[str]:
+        """The names of streaming tables."""
 
     def open_path(self, path: str) -> Any:
         """The table of a file."""
@@ -93,7 +97,7 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
             text.fail("EXPLAIN takes a query, or a statement that saves one", 0)
         if sink is not None:
             return Statement(sql, sink, params, explain)
-    elif concerns(text, 0, end, session.ours):
+    elif concerns(text, 0, end, _asked(text, end, session)):
         if not tokens[0].says("select", "with", "("):
             word = tokens[0].text.upper()
             text.fail(f"{word} cannot hold a kernel or an ASOF JOIN yet; run its query alone", 0)
@@ -101,6 +105,17 @@ def read_statement(sql: str, params: Mapping[str, Any], session: Session) -> Sta
         return Statement(sql, improved(node, session.evaluator, params), params, explain)
     plain = with_files(text, 0, end, session)
     return Statement(explains[0] + plain.lstrip() if explains else plain, None, params)
+
+
+def _asked(text: Text, end: int, session: Session) -> Ours:
+    """What concerns us: streaming tables and views only where a query reads them."""
+    if text.tokens[0].says("select", "with", "("):
+        return session.ours
+    named = [i for i in range(2, end) if text.tokens[i].text in session.endless]
+    if named and text.tokens[0].says("create"):
+        msg = "a streaming table is read by CREATE MATERIALIZED VIEW, which goes on, or by SELECT"
+        text.fail(msg, named[0])
+    return replace(session.ours, tables=())
 
 
 def _planned(binder: Binder, span: Span) -> Node:

@@ -135,9 +135,7 @@ class Pipeline:
                 meets[name] |= meets.get(table.name, set())
         for read in self._reads:
             together = set().union(*(found for found in meets.values() if read in found))
-            read.others = tuple(
-                r.feed for r in together - {read} if not r.feed.table.time.arrival
-            )
+            read.others = tuple(r.feed for r in together - {read} if not r.feed.table.time.arrival)
 
     def _read_view(self, query: Running, other: Running, rows: Rows) -> None:
         """Give a query what a view has kept, then all that comes."""
@@ -328,10 +326,14 @@ class Pipeline:
             others = [self.queries[name] for name in self.readers_of(query.name)]
             self._fail(others, StateError(f"view '{query.name}', which it reads, has failed"))
 
-    def stop(self) -> None:
-        """Stop reading, for good; what was taken is done, and nobody waits for more."""
+    def ask_to_stop(self) -> None:
+        """Let it stop by itself, without waiting for it."""
         self._stopping = True
         self._wake.set()
+
+    def stop(self) -> None:
+        """Stop reading, for good; what was taken is done, and nobody waits for more."""
+        self.ask_to_stop()
         thread = self._thread
         if thread is None:
             self._close()

@@ -15,7 +15,7 @@ from fin_sql.exec.bounds import Bounds
 from fin_sql.exec.fragment import Chosen
 from fin_sql.stream.intake import EventTime, Intake, Released, bounded_rows
 from fin_sql.stream.source import Polled, StreamSource
-from fin_sql.stream.views import KeyedView, Letters, RetainedView
+from fin_sql.stream.views import KeyedView, Letters, RetainedView, Snapshot
 
 _NUMBERS = count()
 _POLL_NS = 100_000_000
@@ -34,6 +34,8 @@ class StreamingTable:
         compute: appends the computed columns to rows of the source; None without any.
     """
 
+    grows = True
+
     def __init__(
         self,
         name: str,
@@ -50,6 +52,11 @@ class StreamingTable:
     def event_time(self) -> str:
         """The column of the event time."""
         return self.time.column
+
+    @property
+    def arrival(self) -> bool:
+        """Whether rows come as they arrive, in no order of time."""
+        return self.time.arrival
 
     @property
     def evaluates(self) -> bool:
@@ -125,34 +132,32 @@ class ViewTable:
     Args:
         name: of the view.
         view: holds the rows.
-        time: the column of the event time, None of a view whose rows change.
-        key: the columns of a row's key where rows change.
+        time: the column of the event time, "" without one; None of what never feeds a view.
+        key: the columns of a row's key where rows change, None where they do not.
+        arrival: whether its rows come in no order of time.
     """
+
+    grows = True
 
     def __init__(
         self,
         name: str,
         view: RetainedView | KeyedView,
         time: str | None,
-        key: tuple[str, ...] = (),
+        key: tuple[str, ...] | None = None,
+        *,
+        arrival: bool = False,
     ) -> None:
         self.name, self.view, self.schema = name, view, view.schema
-        self.event_time, self.key = time, key
+        self.event_time, self.key, self.arrival = time, key, arrival
 
-    def scan(
-        self,
-        columns: Sequence[str],
-        *,
-        encoded: Collection[str] = (),
-        batch_rows: int = 131_072,
-        bounds: Bounds = (),
-    ) -> Iterator[pa.RecordBatch]:
+    def moment(self) -> Moment:
+        """The rows as they are now, for a statement that may read them several times."""
+        return Moment(self.view.snapshot())
+
+    def scan(self, columns: Sequence[str], **options: Any) -> Iterator[pa.RecordBatch]:
         """The rows of the view at this moment."""
-        for batch in self.view.snapshot().batches:
-            if columns:
-                yield batch.select(list(columns))
-            else:
-                yield pa.record_batch({"_": pa.nulls(batch.num_rows)}).select([])
+        return self.moment().scan(columns, **options)
 
     def count(self) -> int | None:
         """How many rows there are at this moment."""
@@ -166,6 +171,28 @@ class ViewTable:
         """Let DataFusion read the rows of each moment."""
         session.deregister_table(name)
         session.register_dataset(name, Momentary(self))
+
+
+class Moment:
+    """The rows of a view at one moment."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def scan(
+        self,
+        columns: Sequence[str],
+        *,
+        encoded: Collection[str] = (),
+        batch_rows: int = 131_072,
+        bounds: Any = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, oldest first."""
+        for batch in self._snapshot.batches:
+            if columns:
+                yield batch.select(list(columns))
+            else:
+                yield pa.record_batch({"_": pa.nulls(batch.num_rows)}).select([])
 
 
 class Unread(ds.Dataset):  # type: ignore[misc]

@@ -87,7 +87,7 @@ SAME = [
     (
         f"SELECT sum(x) AS s FROM t GROUP BY {TWO} LIMIT 2 OFFSET 1",
         f"SELECT s FROM (SELECT window_start AS w, sum(x) AS s FROM t GROUP BY {TWO}) q "
-        "WHERE w > TIMESTAMP '1970-01-01T00:00:01'",
+        "WHERE w < TIMESTAMP '1970-01-01T00:00:03'",
     ),
     (
         f"SELECT sum(x) AS s FROM t GROUP BY {TWO}",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 
 import fin_sql
-from fin_sql.catalog.table import Table
-from fin_sql.exec.order import Order
 from fin_sql.sql.batches import conformed
 from fin_sql.sql.flow import Flow
 from fin_sql.sql.statement import read_statement
@@ -61,8 +59,7 @@ class Logs:
             table = StreamingTable(
                 name, parts[0].schema, time, lambda n=name, p=parts: LogSource(n, p, seed)
             )
-            ctx._catalog.add(Table(name, table.schema, Order(("ts",)), table))
-            table.attach(name, ctx.datafusion)
+            ctx.streams.take_up(table)
         return ctx
 
     def batch(self, sql, seed=0):
