@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -154,7 +156,28 @@ def _picture(chart: Any, format: str) -> bytes:
     spec, version = chart.to_json(validate=False), _version()
     if format == "svg":
         return str(_converter().vegalite_to_svg(spec, vl_version=version)).encode()
-    return bytes(_converter().vegalite_to_png(spec, vl_version=version, scale=2))
+    return packed(_converter().vegalite_to_png(spec, vl_version=version, scale=2))
+
+
+def packed(png: bytes) -> bytes:
+    """The same picture in a fifth of its bytes: the converter is in a hurry."""
+    found, at, pixels = [png[:8]], 8, b""
+    while at < len(png):
+        length, kind = struct.unpack(">I4s", png[at : at + 8])
+        content = png[at + 8 : at + 8 + length]
+        at += 12 + length
+        if kind == b"IDAT":
+            pixels += content
+            continue
+        if kind == b"IEND":
+            found.append(_chunk(b"IDAT", zlib.compress(zlib.decompress(pixels), 9)))
+        found.append(_chunk(kind, content))
+    return b"".join(found)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
 
 def _version() -> str:

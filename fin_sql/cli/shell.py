@@ -139,8 +139,8 @@ def _complain(message: str) -> None:
 
 
 def _leave() -> None:
-    """End at once where a statement was left behind: Python would not outlive its return."""
+    """End at once where a query was left behind: Python would not outlive its return."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if any(t.name == "fin_sql statement" and t.is_alive() for t in threading.enumerate()):
+    if any(thread.name.startswith("fin_sql ") for thread in threading.enumerate()):
         os._exit(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import ctypes
 import threading
 from collections.abc import Generator
 from time import perf_counter
@@ -13,11 +13,15 @@ from fin_sql.states import Cancel
 LOOK_SECONDS = 0.05  # how often the flag is looked at
 
 
+class _GivenUp(BaseException):
+    """Nobody waits any more."""
+
+
 def pulled(stream: Any, cancel: Cancel) -> Generator[Any]:
     """The batches of a `datafusion.RecordBatchStream`.
 
-    A plan that is given up is dropped: its tasks end by themselves, each at its next batch, and who
-    waits here goes on at once.
+    Who waits here goes on at once when the flag is set. The plan is dropped within a second, and
+    its tasks end by themselves, each at its next batch.
 
     Raises:
         CancelledError: the flag was set.
@@ -26,7 +30,7 @@ def pulled(stream: Any, cancel: Cancel) -> Generator[Any]:
     while True:
         begin = perf_counter()
         # A wait that can be given up costs more than a quick batch does.
-        batch = next(stream, None) if quick else _waited_for(stream, cancel)
+        batch = next(stream, None) if quick else _Wait(stream).result(cancel)
         quick = perf_counter() - begin < LOOK_SECONDS
         if batch is None:
             return
@@ -34,34 +38,44 @@ def pulled(stream: Any, cancel: Cancel) -> Generator[Any]:
         yield batch
 
 
-def _waited_for(stream: Any, cancel: Cancel) -> Any:
-    """The next batch, or None at the end."""
-    found: list[Any] = []
-    given_up = threading.Event()
+class _Wait:
+    """The next batch of a stream, asked for in a thread that can be called off."""
 
-    async def wait() -> None:
-        step = asyncio.ensure_future(anext(stream, None))
-        while not step.done() and not given_up.is_set():
-            await asyncio.wait({step}, timeout=LOOK_SECONDS)
-        if step.done():
-            found.append(step.result())
+    def __init__(self, stream: Any) -> None:
+        self._found: Any = None
+        self._error: BaseException | None = None
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(stream,), name="fin_sql pull", daemon=True
+        )
 
-    def run() -> None:
+    def _run(self, stream: Any) -> None:
         try:
-            asyncio.run(wait())
-        except BaseException as error:  # a panic of DataFusion is no Exception
-            found.append(error)
+            try:
+                self._found = next(stream, None)
+            except BaseException as error:  # a panic of DataFusion is no Exception
+                self._error = error
+            with self._lock:
+                self._over.set()
+        except _GivenUp:
+            pass
 
-    # In a thread, as the loop of a notebook's is busy with the cell that asks.
-    thread = threading.Thread(target=run, name="fin_sql pull", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(LOOK_SECONDS)
-            cancel.check()
-    finally:
-        given_up.set()
-        thread.join()
-    if isinstance(found[0], BaseException):
-        raise found[0]
-    return found[0]
+    def result(self, cancel: Cancel) -> Any:
+        """The batch, or None at the end."""
+        self._thread.start()
+        try:
+            while not self._over.wait(LOOK_SECONDS):
+                cancel.check()
+        finally:
+            self._call_off()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+    def _call_off(self) -> None:
+        """Let the thread end: DataFusion runs a word of Python each second, which then raises."""
+        with self._lock:
+            if not self._over.is_set():
+                ident = ctypes.c_ulong(self._thread.ident or 0)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_GivenUp))

@@ -15,7 +15,7 @@ from PIL import Image
 from fin_sql import cli
 from fin_sql.charts import COLOURS, DOWN, UP
 from fin_sql.errors import MissingPackageError, SourceError, SqlError
-from fin_sql.plot import page, plot, save
+from fin_sql.plot import packed, page, plot, save
 from fin_sql.testing import Market
 
 START = 1_767_623_400_000_000_000
@@ -41,6 +41,15 @@ def test_a_png_shows_its_lines_in_their_colours(tmp_path):
     assert found[COLOURS[0]] > 800 and found[COLOURS[1]] > 800
     assert found["#FFFFFF"] > 0.8 * width * height
     assert [path.name for path in tmp_path.iterdir()] == ["lines.png"]
+
+
+def test_a_packed_picture_is_the_same_and_smaller():
+    import vl_convert
+
+    loose = vl_convert.vegalite_to_png(plot(LINES, still=True).to_json(), scale=2)
+    tight = packed(loose)
+    assert Image.open(io.BytesIO(loose)).tobytes() == Image.open(io.BytesIO(tight)).tobytes()
+    assert len(tight) < len(loose) / 2
 
 
 def test_candles_show_both_colours(tmp_path):

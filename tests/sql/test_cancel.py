@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from time import perf_counter
+from resource import RUSAGE_SELF, getrusage
+from time import perf_counter, sleep
 
 import pyarrow as pa
 import pytest
@@ -34,6 +35,19 @@ def test_a_query_that_has_given_no_batch_yet_is_cancelled(query):
     assert ctx.sql("SELECT 1 AS one").to_arrow().to_pylist() == [{"one": 1}]
     with pytest.raises(CancelledError):
         found.to_arrow()
+
+
+def test_what_was_cancelled_ends():
+    ctx = fin_sql.connect(threads=2)
+    found = ctx.sql(LONG)
+    threading.Timer(0.2, found.cancel).start()
+    with pytest.raises(CancelledError):
+        found.to_arrow()
+    sleep(3)
+    assert not [t for t in threading.enumerate() if t.name == "fin_sql pull"]
+    begin = getrusage(RUSAGE_SELF).ru_utime
+    sleep(0.5)
+    assert getrusage(RUSAGE_SELF).ru_utime - begin < 0.2
 
 
 def test_rows_come_in_order_and_once_when_nobody_cancels():
