@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fin_sql.exec.asof import key_slots
+from fin_sql.exec.asof_keys import key_slots
 from fin_sql.exec.keys import Keys
 from fin_sql.exec.operator import Operator
 from fin_sql.exec.order import Piece

@@ -105,7 +105,7 @@ def _in_order(flow: Flow, part: Node, rows: pa.Table) -> pa.Table:
         return rows
     with flow.evaluator.tables({"__in": ds.dataset(rows)}):
         sql = f"SELECT * FROM __in ORDER BY {', '.join(sortable)}"
-        found = [b.to_pyarrow() for b in started(flow.evaluator.sql(sql))]
+        found = [b.to_pyarrow() for b in started(flow.evaluator.sql(sql), flow.cancel)]
     return pa.Table.from_batches([conformed(b, part.schema) for b in found], part.schema)
 
 

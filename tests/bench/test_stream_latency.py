@@ -126,7 +126,8 @@ def test_latency(delay, order):
         sent = answer(started(PRODUCER, servers, RATE, SECONDS, PARTITIONS))["sent"]
         plain, ours = answer(bare), answer(pipeline)
     print(f"\n{RATE:,} ticks/s, {PARTITIONS} partitions, delay {delay} ms, order {order}")
-    print(f"{'ms from the stamp':34} {'ticks':>9} " + " ".join(f"{p:>9}" for p in ("p50", "p90", "p99", "p99.9")))  # fmt: skip
+    marks = " ".join(f"{name:>9}" for name in ("p50", "p90", "p99", "p99.9"))
+    print(f"{'ms from the stamp':34} {'ticks':>9} {marks}")
     shown("a bare consumer", plain)
     steady = np.array(ours["found"]) - delay * 1_000_000
     shown("the view, less the delay", steady)
