@@ -146,9 +146,9 @@ class AsofJoin(Operator):
         self._state.clear()
 
     def _side(self, input: int) -> Side:
-        course = (
-            None if self.loop == "index" else Course(self._keys if self.loop == "key" else None)
-        )
+        course = None
+        if self.loop != "index":
+            course = Course(self._keys if self.loop == "key" else None)
         by = tuple(pair[input] for pair in self.by)
         name, order = self.inputs[input], self.needs(input)
         return Side(name, self.on[input], by, order, course, self.loop == "time")

@@ -112,7 +112,8 @@ cdef class Chains:
         cdef Ahead* larger
         if self.n_ahead + more <= self.room_ahead and 2 * gone < self.room_ahead:
             return 0
-        memmove(self.ahead, self.ahead + gone, held * sizeof(Ahead))
+        if held:
+            memmove(self.ahead, self.ahead + gone, held * sizeof(Ahead))
         self.first, self.n_ahead = self.front, held
         if held + more > wanted:
             wanted = max(held + more, 2 * wanted, 64)
