@@ -43,11 +43,13 @@ def test_what_was_cancelled_ends():
     threading.Timer(0.2, found.cancel).start()
     with pytest.raises(CancelledError):
         found.to_arrow()
-    sleep(3)
     assert not [t for t in threading.enumerate() if t.name == "fin_sql pull"]
-    begin = getrusage(RUSAGE_SELF).ru_utime
-    sleep(0.5)
-    assert getrusage(RUSAGE_SELF).ru_utime - begin < 0.2
+    for _ in range(60):  # its tasks end at their next batch, however slow the machine is
+        begin = getrusage(RUSAGE_SELF).ru_utime
+        sleep(0.5)
+        if getrusage(RUSAGE_SELF).ru_utime - begin < 0.2:
+            return
+    raise AssertionError("the plan goes on")
 
 
 def test_rows_come_in_order_and_once_when_nobody_cancels():
